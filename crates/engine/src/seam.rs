@@ -25,8 +25,8 @@ pub enum Polled<'a> {
     Records {
         /// Which.
         partition: PartitionId,
-        /// At least one; valid until the next call.
-        records: &'a [Record<'a>],
+        /// At least one; what they borrow is valid until the next call.
+        records: Vec<Record<'a>>,
         /// The position after the last one. It may lie beyond the last record's own plus one,
         /// where a log keeps markers that are no records.
         next: Position,
