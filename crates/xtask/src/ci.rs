@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: every check, in the order that fails soonest, each with its duration.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,8 +13,8 @@ use crate::{docs, setup, sh, tidy};
 /// How many of the slowest tests are named.
 const SLOWEST_COUNT: usize = 5;
 
-/// Runs every check; stops at the first that fails.
-pub fn ci(workspace: &Workspace) -> Result<()> {
+/// Runs every check and stops at the first that fails; the last line counts the tests.
+pub fn ci(workspace: &Workspace) -> Result<ExitCode> {
     let mut steps = Steps::default();
     Report::forget(workspace, "ci")?;
     let outcome = checks(workspace, &mut steps);
@@ -29,7 +30,7 @@ pub fn ci(workspace: &Workspace) -> Result<()> {
     if let Ok(report) = report {
         println!("{report}");
     }
-    outcome
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {

@@ -61,7 +61,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match run(Args::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("xtask: {e:#}");
             ExitCode::FAILURE
@@ -69,15 +69,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> anyhow::Result<()> {
+fn run(task: Task) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::open()?;
     match task {
-        Task::Ci => ci::ci(&workspace),
-        Task::Demo { args } => verbs::demo(&workspace, &args),
-        Task::Prove(effort) => verbs::prove(&workspace, &effort),
-        Task::Bench { args } => verbs::bench(&workspace, &args),
-        Task::Docs { check } => docs::docs(&workspace, check),
-        Task::Tidy => tidy::tidy(&workspace),
-        Task::Setup => setup::everything(&workspace).map(|_| ()),
+        Task::Ci => return ci::ci(&workspace),
+        Task::Demo { args } => verbs::demo(&workspace, &args)?,
+        Task::Prove(effort) => verbs::prove(&workspace, &effort)?,
+        Task::Bench { args } => verbs::bench(&workspace, &args)?,
+        Task::Docs { check } => docs::docs(&workspace, check)?,
+        Task::Tidy => tidy::tidy(&workspace)?,
+        Task::Setup => drop(setup::everything(&workspace)?),
     }
+    Ok(ExitCode::SUCCESS)
 }

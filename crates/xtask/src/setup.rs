@@ -15,14 +15,27 @@ const JAVA_MIN: u32 = 17;
 
 /// Prepares the build: a C compiler and the headers librdkafka wants.
 pub fn for_build() -> Result<()> {
-    debian(&missing(false))
+    packages(false)
 }
 
 /// Prepares the tests too: the build, Java, the broker's jars and the tools.
 pub fn everything(workspace: &Workspace) -> Result<Tools> {
-    debian(&missing(true))?;
+    packages(true)?;
     kafka::resolve(workspace)?;
     tools::find(workspace)
+}
+
+fn packages(broker: bool) -> Result<()> {
+    let lacking = missing(broker);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    debian(&lacking)?;
+    let still = missing(broker);
+    if !still.is_empty() {
+        bail!("installed, and yet not usable here: {} (Java {JAVA_MIN} or later)", still.join(" "));
+    }
+    Ok(())
 }
 
 /// Returns the Debian packages whose content is not there.
@@ -62,9 +75,6 @@ fn java_version(text: &str) -> Option<u32> {
 
 /// Installs Debian packages, as root or by a sudo that asks nothing; else says what to run.
 pub fn debian(packages: &[&str]) -> Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
     let list = packages.join(" ");
     let by_hand = format!("sudo apt-get install -y --no-install-recommends {list}");
     if sh::on_path("apt-get").is_none() {

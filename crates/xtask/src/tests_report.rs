@@ -47,7 +47,8 @@ impl Report {
             ..Self::default()
         };
         for case in xml.split("<testcase ").skip(1) {
-            let get = |name| attribute(case, name).unwrap_or_default();
+            let tag = case.split('>').next().unwrap_or_default();
+            let get = |name| attribute(tag, name).unwrap_or_default();
             let seconds = get("time").parse().unwrap_or(0.0);
             report.tests.push((seconds, format!("{} {}", get("classname"), get("name"))));
             let said = case.lines().map(|line| line.trim_start_matches("<system-out>").trim());
@@ -112,6 +113,7 @@ proved: 20 kills, lost &lt; 1</system-out>
     <testcase name="golden" classname="cardlens-tests::it" timestamp="x" time="0.100">
     </testcase>
   </testsuite>
+  <testsuite name="other"></testsuite>
 </testsuites>"#;
 
     #[test]
@@ -119,6 +121,7 @@ proved: 20 kills, lost &lt; 1</system-out>
         let report = Report::parse(XML);
         assert_eq!(report.to_string(), "2 tests: 1 passed, 1 failed");
         assert_eq!(report.tests[0], (2.0, "cardlens-tests::it broker::kills".to_owned()));
+        assert_eq!(report.tests[1].1, "cardlens-tests::it golden");
         assert_eq!(report.proved, ["proved: 20 kills, lost < 1"]);
     }
 }

@@ -67,7 +67,6 @@ fn ensure(tool: &Tool, dir: &Path) -> Result<PathBuf> {
     if let Err(e) = wheel(tool, &venv) {
         println!("no wheel ({e:#}); building from source");
         let mut install = sh::cargo(["install", "--locked", "--version", tool.version, "--root"]);
-        // Tools are built outside the workspace, whose toolchain and lints are not theirs.
         sh::run(install.arg(dir).arg(tool.program))?;
     }
     found().with_context(|| format!("{} {} does not run here", tool.program, tool.version))

@@ -52,7 +52,7 @@ pub fn tidy(workspace: &Workspace) -> Result<()> {
         println!("{finding}");
     }
     if !findings.is_empty() {
-        bail!("tidy: {} rules broken in {} files", findings.len(), tree.file_count());
+        bail!("{} lines above break a rule of the house", findings.len());
     }
     println!("tidy: {} files keep the rules", tree.file_count());
     Ok(())
