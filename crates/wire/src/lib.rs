@@ -1,1 +1,37 @@
-//! stub
+//! Bytes to transactions, and changes to bytes.
+//!
+//! Owns the formats in which cardlens meets the world: transactions as JSON objects or as fields
+//! of a file ([`Decoder`]), segment changes and current segments, dead letters, and the decisions
+//! of a partition. The schemas are in `schemas/`; a test decodes every example there.
+//!
+//! Invariants:
+//! - Decoding is total: any bytes give a transaction or a [`cardlens_model::Reason`], without a
+//!   panic and without taking more memory than the message has bytes.
+//! - The fast reader and the general one agree on every message; which of them read a message
+//!   cannot be told from the result.
+//! - Encoding is a function of what is encoded: no clock enters the bytes of a value.
+//! - Nothing that looks like a card number leaves in a transaction, nor in a dead letter.
+//!
+//! Does not know Kafka, Arrow, files or the network: records come in as slices, results go out as
+//! vectors.
+
+mod card;
+mod checks;
+mod config;
+mod country;
+mod decoder;
+mod field;
+mod general;
+mod paths;
+mod template;
+mod time;
+mod value;
+mod words;
+
+pub use card::holds_card_number;
+pub use checks::{IDENTIFIER_MAX, TIME_MAX, TIME_MIN, customer_hash, id_hash};
+pub use config::{DecoderConfig, Mapping};
+pub use country::{country, country_code};
+pub use decoder::{Decoder, MESSAGE_MAX, ReaderCounts};
+pub use field::{Field, Fields};
+pub use general::DEPTH_MAX;
