@@ -122,9 +122,9 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Sets or clears a field.
-    pub fn set(&mut self, field: Field, value: Option<&'a str>) {
-        self.values[field as usize] = value;
+    /// Sets a field; an empty text clears it.
+    pub fn set(&mut self, field: Field, value: &'a str) {
+        self.values[field as usize] = Some(value).filter(|text| !text.is_empty());
     }
 
     /// The value of a field.

@@ -1,28 +1,16 @@
 //! Tables of what the decoder makes of one field or the other.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
-use std::sync::Arc;
 
 use cardlens_model::{
-    AMOUNT_MAX, Batch, Category, CategoryTable, Channel, Country, Kind, NoHeaders, Position,
-    Reason, Record, Transaction,
+    AMOUNT_MAX, Batch, Category, Channel, Country, Kind, Reason, Record, Transaction,
 };
 use cardlens_wire::{Decoder, DecoderConfig, Field, Fields, country, customer_hash, id_hash};
 
+use crate::support::{categories, config, outcome};
+
 const MESSAGE: &str = r#"{"id":"t1","customer":"C1","time":"2026-06-30T14:05:11Z","kind":"purchase","amount_minor":1250,"currency":"USD"}"#;
 
-fn categories() -> Arc<CategoryTable> {
-    let ranges = [(5_411, 5_411, "grocery"), (5_800, 5_899, "dining")];
-    Arc::new(CategoryTable::new(&ranges, &[8_661]).unwrap())
-}
-
-fn config() -> DecoderConfig {
-    DecoderConfig { key_is_customer: false, ..DecoderConfig::canonical("USD", "US", categories()) }
-}
-
 fn record(value: &str) -> Record<'_> {
-    let value = value.as_bytes();
-    Record { position: Position(0), appended_at: None, key: None, value, headers: &NoHeaders }
+    crate::support::record(value.as_bytes())
 }
 
 /// The message with a field replaced, added (when it is not there) or removed (when `json` is
@@ -43,20 +31,10 @@ fn with(field: &str, json: &str) -> String {
 #[track_caller]
 fn decode_with(config: DecoderConfig, record: &Record<'_>) -> Result<Transaction, Reason> {
     let mut decoder = Decoder::new(config).unwrap();
-    let mut batch = Batch::default();
-    let mut outcome = |general: bool| {
-        batch.clear();
-        let done = match general {
-            true => decoder.decode_general(record, 0, &mut batch),
-            false => decoder.decode(record, 0, &mut batch),
-        };
-        assert_eq!(batch.transactions.len(), usize::from(done.is_ok()));
-        done.map(|()| batch.transactions[0])
-    };
-    let first = outcome(false);
-    assert_eq!(outcome(false), first, "the second time");
-    assert_eq!(outcome(true), first, "the general reader");
-    first
+    let first = outcome(&mut decoder, record, false);
+    assert_eq!(outcome(&mut decoder, record, false), first, "the second time");
+    assert_eq!(outcome(&mut decoder, record, true), first, "the general reader");
+    first.map(|outcome| outcome.transaction)
 }
 
 #[track_caller]
@@ -430,22 +408,22 @@ fn fields_of_a_file() {
     let mut decoder = Decoder::new(config).unwrap();
     let mut batch = Batch::default();
     let mut fields = Fields::default();
-    fields.set(Field::Id, Some("m01"));
-    fields.set(Field::Customer, Some("A"));
-    fields.set(Field::Time, Some("2024-03-01T00:00:00"));
-    fields.set(Field::Kind, Some("purchase"));
-    fields.set(Field::AmountMinor, Some("1000"));
-    fields.set(Field::Currency, Some("USD"));
-    fields.set(Field::Mcc, Some("5411"));
-    fields.set(Field::Reverses, Some(""));
+    fields.set(Field::Id, "m01");
+    fields.set(Field::Customer, "A");
+    fields.set(Field::Time, "2024-03-01T00:00:00");
+    fields.set(Field::Kind, "purchase");
+    fields.set(Field::AmountMinor, "1000");
+    fields.set(Field::Currency, "USD");
+    fields.set(Field::Mcc, "5411");
+    fields.set(Field::Reverses, "");
     decoder.fields(&fields, None, 7, &mut batch).unwrap();
     let transaction = batch.transactions[0];
     assert_eq!((transaction.amount.0, transaction.record_idx), (1_000, 7));
     assert_eq!(transaction.original_hash, 0);
-    fields.set(Field::Card, Some("4111111111111111"));
+    fields.set(Field::Card, "4111111111111111");
     assert_eq!(decoder.fields(&fields, None, 8, &mut batch), Err(Reason::CardNumber));
-    fields.set(Field::Card, None);
-    fields.set(Field::AmountMinor, Some("-1"));
+    fields.set(Field::Card, "");
+    fields.set(Field::AmountMinor, "-1");
     assert_eq!(decoder.fields(&fields, None, 8, &mut batch), Err(Reason::BadAmount));
     assert_eq!(batch.transactions.len(), 1);
 }

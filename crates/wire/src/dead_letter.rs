@@ -1,0 +1,98 @@
+//! Dead letters: the rejected record as it was, and why, in headers that Kafka Connect's users
+//! know.
+//!
+//! A record whose reason does not keep the original is named by its position alone: neither key
+//! nor value nor headers of it are written.
+
+use cardlens_model::{Reason, Record};
+
+use crate::event::{Origin, header};
+
+/// A message for the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The original key.
+    pub key: Option<Vec<u8>>,
+    /// The original value.
+    pub value: Option<Vec<u8>>,
+    /// The original headers, then those that say what happened.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// The dead letter of a record. `service` is the deployment's name.
+#[must_use]
+pub fn dead_letter(
+    record: &Record<'_>,
+    reason: Reason,
+    service: &str,
+    origin: &Origin<'_>,
+) -> DeadLetter {
+    let added = dead_letter_headers(reason, service, origin);
+    if !reason.keeps_original() {
+        return DeadLetter { key: None, value: None, headers: added };
+    }
+    let mut headers = record.headers.to_vec();
+    headers.extend(added);
+    DeadLetter { key: record.key.map(<[u8]>::to_vec), value: Some(record.value.to_vec()), headers }
+}
+
+/// The headers that a dead letter has beside the original ones. They name the place of the record
+/// and the reason, and hold nothing of the record itself.
+#[must_use]
+pub fn dead_letter_headers(
+    reason: Reason,
+    service: &str,
+    origin: &Origin<'_>,
+) -> Vec<(String, Vec<u8>)> {
+    let partition = origin.partition.0.to_string();
+    vec![
+        header("__connect.errors.topic", origin.topic),
+        header("__connect.errors.partition", partition.as_str()),
+        header("__connect.errors.offset", origin.position.0.to_string()),
+        header("__connect.errors.connector.name", service),
+        header("__connect.errors.task.id", partition),
+        header("__connect.errors.stage", stage(reason)),
+        header("__connect.errors.class.name", "cardlens.wire.Decoder"),
+        header("__connect.errors.exception.class.name", format!("cardlens.{}", reason.name())),
+        header("__connect.errors.exception.message", message(reason)),
+        header("cardlens_reason", reason.name()),
+    ]
+}
+
+/// The nearest of Kafka Connect's stages.
+fn stage(reason: Reason) -> &'static str {
+    match reason {
+        Reason::KeyMismatch => "KEY_CONVERTER",
+        Reason::TooLate => "TASK_PUT",
+        Reason::MissingField
+        | Reason::BadType
+        | Reason::BadAmount
+        | Reason::AmountOverflow
+        | Reason::UnknownCurrency
+        | Reason::CurrencyMismatch
+        | Reason::Future
+        | Reason::TooLarge
+        | Reason::TooDeep
+        | Reason::CardNumber
+        | Reason::UnknownSchema => "VALUE_CONVERTER",
+    }
+}
+
+/// What is wrong, for a person.
+fn message(reason: Reason) -> &'static str {
+    match reason {
+        Reason::MissingField => "a required field is absent, null or empty",
+        Reason::BadType => "not JSON, or a field of another type or out of its range",
+        Reason::BadAmount => "the amount is negative or not a whole number of minor units",
+        Reason::AmountOverflow => "the amount exceeds what one record may move",
+        Reason::UnknownCurrency => "the billing currency is no ISO 4217 code",
+        Reason::CurrencyMismatch => "billed in another currency than the reporting one",
+        Reason::KeyMismatch => "the record key is not the customer id: see `cardlens repartition`",
+        Reason::TooLate => "later than allowed_lateness against the watermark",
+        Reason::Future => "event time beyond the record's time stamp plus max_future",
+        Reason::TooLarge => "the record or one of its identifiers is too long",
+        Reason::TooDeep => "nested too deep",
+        Reason::CardNumber => "a field holds what looks like a card number",
+        Reason::UnknownSchema => "the registry does not know the schema",
+    }
+}
