@@ -1,0 +1,7 @@
+//! The verbs of cardlens and what they are wired from: configuration, demo generator, scoring,
+//! HTTP, logs.
+//!
+//! The only crate that knows of command lines, environment variables and listeners. Everything
+//! that decides a result lives below, in the crates it wires together.
+
+pub mod config;
