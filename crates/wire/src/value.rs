@@ -33,7 +33,7 @@ impl Value<'_> {
         if number.fract() != 0.0 {
             return Self::Fraction;
         }
-        if number.abs() >= LIMIT {
+        if !(-LIMIT..LIMIT).contains(&number) {
             return Self::Big { negative: number < 0.0 };
         }
         #[expect(clippy::cast_possible_truncation, reason = "whole and within the bounds of i64")]
