@@ -1,0 +1,32 @@
+//! Columns of any plan for customers as they are now: for files and for whoever asks.
+//!
+//! Knows nothing of evaluation points: nothing here is judged.
+
+use arrow_array::RecordBatch;
+
+use crate::{
+    gather::{Gather, Subject},
+    ledger::Slot,
+    plan::Plan,
+    rows::{Origin, Point, Rows},
+    table::Table,
+    value::Value,
+};
+
+impl Table {
+    /// One row of a plan's columns for each customer, as of [`Table::as_of`].
+    #[must_use]
+    pub fn columns_of(&self, plan: &Plan, slots: &[Slot]) -> RecordBatch {
+        let mut gather = Gather::new(plan, Value::new(self.config.value.clone()));
+        let mut rows = Rows::new(plan);
+        for &slot in slots {
+            let as_of = self.as_of(slot);
+            let (origin, first) = (Origin::Asked, false);
+            rows.push_point(Point { slot, as_of, origin, withheld: false, first });
+            let first_day = self.ledger.header(slot).first_day;
+            let subject = Subject { postings: self.ledger.postings(slot), first_day, as_of };
+            gather.row(subject, plan, &mut rows);
+        }
+        rows.take().1
+    }
+}

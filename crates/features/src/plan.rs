@@ -1,0 +1,159 @@
+//! Which features are computed, and by what steps.
+//!
+//! Owns the list of columns and what a pass over postings has to collect for them: the windows
+//! used, as *bands* between one window's end and the next, and which of the costlier passes are
+//! needed at all. Knows nothing of ledgers.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use cardlens_model::CategoryTable;
+
+use crate::names::{Lane, Measure, YEAR_DAYS, nearest, parse, place};
+
+/// A feature name that nothing is known of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownFeature {
+    /// The name.
+    pub name: String,
+    /// The known name that is most like it, when one is.
+    pub nearest: Option<String>,
+}
+
+impl std::fmt::Display for UnknownFeature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unknown feature `{}`", self.name)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The columns of a table of features.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    schema: SchemaRef,
+    /// In an order that keeps equal measures together.
+    pub(crate) steps: Vec<Step>,
+    /// Days of the windows, ascending. Band `b` is what window `b` has and window `b - 1` has not.
+    pub(crate) windows: Vec<u16>,
+    pub(crate) needs: Needs,
+}
+
+/// One column's computation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) measure: Measure,
+    pub(crate) place: u8,
+    /// The window, as its place in [`Plan::windows`]; 0 without one.
+    pub(crate) band: u16,
+    /// Place among the columns of the same type.
+    pub(crate) column: u16,
+}
+
+/// What a row has to be made of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needs {
+    /// Counts of marks, for shares: of categories, or overall at least.
+    pub(crate) marks_by_category: bool,
+    pub(crate) marks: bool,
+    pub(crate) weekend: bool,
+    pub(crate) value: bool,
+    /// The band of 365 days, for value and rises.
+    pub(crate) year_band: u16,
+    pub(crate) recency: bool,
+    pub(crate) active_days: bool,
+    pub(crate) countries: bool,
+    pub(crate) categories: bool,
+    /// Places and bands with a median.
+    pub(crate) medians: Vec<(u8, u16)>,
+    /// Places with merchants.
+    pub(crate) merchants: Vec<u8>,
+}
+
+impl Plan {
+    /// The plan for columns of these names, in their order; a name that is there twice counts
+    /// once.
+    ///
+    /// # Errors
+    /// Every name that is no feature.
+    pub fn new(names: &[String], categories: &CategoryTable) -> Result<Self, Vec<UnknownFeature>> {
+        let (mut features, mut unknown) = (Vec::with_capacity(names.len()), Vec::new());
+        let mut windows = Vec::new();
+        for (at, name) in names.iter().enumerate().filter(|(at, name)| !names[..*at].contains(name))
+        {
+            let Some(feature) = parse(name, categories) else {
+                let nearest = nearest(name, categories);
+                unknown.push(UnknownFeature { name: names[at].clone(), nearest });
+                continue;
+            };
+            windows.extend(feature.window);
+            if matches!(feature.measure, Measure::Rise | Measure::Value(_)) {
+                windows.push(YEAR_DAYS);
+            }
+            features.push((name, feature));
+        }
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        windows.sort_unstable();
+        windows.dedup();
+        let band_of = |window: u16| {
+            let band = windows.binary_search(&window).unwrap_or_default();
+            u16::try_from(band).unwrap_or_default()
+        };
+        let (mut steps, mut fields, mut counts) = (Vec::new(), Vec::new(), [0_u16; 2]);
+        for (name, feature) in features {
+            let measure = feature.measure;
+            let data_type = if measure.is_float() { DataType::Float64 } else { DataType::Int64 };
+            fields.push(Field::new(name, data_type, false));
+            let column = &mut counts[usize::from(measure.is_float())];
+            let band = feature.window.map_or(0, band_of);
+            steps.push(Step { measure, place: feature.place, band, column: *column });
+            *column += 1;
+        }
+        steps.sort_by_key(|step| (step.measure, step.place, step.band));
+        let needs = Needs::of(&steps, band_of(YEAR_DAYS));
+        Ok(Self { schema: Arc::new(Schema::new(fields)), steps, windows, needs })
+    }
+
+    /// The columns: `Int64` for money, counts and days, `Float64` for shares and ratios, none
+    /// with nulls.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The windows used, in days, ascending.
+    #[must_use]
+    pub fn windows(&self) -> &[u16] {
+        &self.windows
+    }
+}
+
+impl Needs {
+    fn of(steps: &[Step], year_band: u16) -> Self {
+        let mut needs = Self { year_band, ..Self::default() };
+        for step in steps {
+            match step.measure {
+                Measure::Share(lane) => {
+                    needs.marks = true;
+                    needs.marks_by_category |= step.place != place::OVERALL;
+                    needs.weekend |= lane == Lane::Weekend;
+                }
+                Measure::Value(_) => needs.value = true,
+                Measure::RecencyDays => needs.recency = true,
+                Measure::ActiveDays => needs.active_days = true,
+                Measure::Countries => needs.countries = true,
+                Measure::Categories => needs.categories = true,
+                Measure::MedianTicket => needs.medians.push((step.place, step.band)),
+                Measure::Merchants if !needs.merchants.contains(&step.place) => {
+                    needs.merchants.push(step.place);
+                }
+                _ => {}
+            }
+        }
+        needs
+    }
+}

@@ -1,0 +1,257 @@
+//! What a ledger keeps of one record: 16 bytes.
+//!
+//! | word | bits  | field                                             |
+//! |------|-------|---------------------------------------------------|
+//! | high | 63-48 | day since 1970-01-01 (to 2149)                    |
+//! | high | 47-21 | local time of day in ms                           |
+//! | high | 20-15 | category                                          |
+//! | high | 14-11 | entry: a record's kind, `LOWERING` or `CLAIM`     |
+//! | high | 10-3  | country                                           |
+//! | high | 2-0   | instalments, recurring, abroad                    |
+//! | low  | 63-22 | amount in minor units                             |
+//! | low  | 21-6  | merchant                                          |
+//! | low  | 5-3   | channel                                           |
+//! | low  | 2     | night: local time from 22:00 to before 06:00      |
+//! | low  | 1-0   | state: see [`Entry`]                              |
+//!
+//! The day is on top, so postings sort by day, and "on or after a day" is one comparison of the
+//! high word with [`Posting::floor_of`]. The state is at the bottom, so that a reversed posting
+//! keeps its place. A posting does not know its id: the ledger keeps ids beside postings for as
+//! long as they are remembered.
+#![deny(clippy::float_arithmetic)]
+
+use cardlens_model::{AMOUNT_MAX, Category, Day, Kind, Transaction};
+
+/// Local times from here on are night.
+const NIGHT_FROM_MS: u32 = 22 * 3_600_000;
+/// Local times before this are night.
+const NIGHT_TO_MS: u32 = 6 * 3_600_000;
+
+/// Entry of what lowers an original by a partial reversal, on the original's day; its state is
+/// the place of the original's kind in [`LOWERED`].
+const LOWERING: usize = 14;
+/// Entry of a reversal's claim on its original.
+const CLAIM: usize = 15;
+/// Kinds that a reversal can undo.
+const LOWERED: [Kind; 4] = [Kind::Purchase, Kind::Cash, Kind::Refund, Kind::Chargeback];
+
+/// One posting. The order is that of days, then times of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(C, align(16))]
+pub(crate) struct Posting {
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+}
+
+/// What a posting is to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A record that counts by its kind; state 1 = undone by a reversal. A reversal counts as a
+    /// refund in state 0 and as nothing in state 1.
+    Record(Kind),
+    /// Remembered, so that a reversal that names it is ignored too; counts as nothing.
+    Ignored,
+    /// Lowers the amount of a record of that kind.
+    Lowering(Kind),
+    /// Stands beside a reversal: the id kept with it is the original's, the low word is the id
+    /// hash of the reversal. Claims therefore sort by (time, id hash).
+    Claim,
+}
+
+/// What a posting does to sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Effect {
+    /// Nothing.
+    Nothing,
+    /// A purchase.
+    Purchase,
+    /// A cash advance.
+    Cash,
+    /// A purchase or cash advance that was reversed: tickets and merchants still count it.
+    Undone,
+    /// A refund, or a reversal without a known original.
+    Refund,
+    /// A chargeback.
+    Chargeback,
+    /// Part of a purchase's amount, taken back.
+    LowersPurchase,
+    /// Part of a cash advance's amount, taken back.
+    LowersCash,
+    /// Part of a refund's amount, taken back.
+    LowersRefund,
+    /// Part of a chargeback's amount, taken back.
+    LowersChargeback,
+    /// A payment.
+    Payment,
+    /// A fee.
+    Fee,
+    /// Interest.
+    Interest,
+}
+
+/// Effects by `entry * 4 + state`.
+static EFFECTS: [Effect; 64] = effects();
+
+const fn effects() -> [Effect; 64] {
+    let mut table = [Effect::Nothing; 64];
+    table[entry_of(Kind::Purchase) << 2] = Effect::Purchase;
+    table[entry_of(Kind::Purchase) << 2 | 1] = Effect::Undone;
+    table[entry_of(Kind::Cash) << 2] = Effect::Cash;
+    table[entry_of(Kind::Cash) << 2 | 1] = Effect::Undone;
+    table[entry_of(Kind::Refund) << 2] = Effect::Refund;
+    table[entry_of(Kind::Reversal) << 2] = Effect::Refund;
+    table[entry_of(Kind::Chargeback) << 2] = Effect::Chargeback;
+    table[entry_of(Kind::Payment) << 2] = Effect::Payment;
+    table[entry_of(Kind::Fee) << 2] = Effect::Fee;
+    table[entry_of(Kind::Interest) << 2] = Effect::Interest;
+    let lowering = LOWERING << 2;
+    table[lowering] = Effect::LowersPurchase;
+    table[lowering | 1] = Effect::LowersCash;
+    table[lowering | 2] = Effect::LowersRefund;
+    table[lowering | 3] = Effect::LowersChargeback;
+    table
+}
+
+const fn entry_of(kind: Kind) -> usize {
+    kind as usize
+}
+
+impl Posting {
+    /// The posting of a record, or `None` when its day is outside of 1970 to 2149. `counts` is
+    /// false for the kind that the configuration ignores.
+    pub(crate) fn of(record: &Transaction, counts: bool) -> Option<Self> {
+        let day = u64::from(u16::try_from(record.day.0).ok()?);
+        let entry = match record.kind {
+            _ if !counts => Kind::Authorization as u64,
+            Kind::Authorization => Kind::Purchase as u64,
+            kind => kind as u64,
+        };
+        let time = record.time_of_day.min((1 << 27) - 1);
+        let night = !(NIGHT_TO_MS..NIGHT_FROM_MS).contains(&time);
+        let flags = u64::from(record.abroad)
+            | u64::from(record.recurring) << 1
+            | u64::from(record.instalments) << 2;
+        let amount = u64::try_from(record.amount.0.clamp(0, AMOUNT_MAX)).unwrap_or_default();
+        let high = day << 48
+            | u64::from(time) << 21
+            | u64::from(record.category.0 & 63) << 15
+            | entry << 11
+            | u64::from(record.country.0) << 3
+            | flags;
+        let low = amount << 22
+            | u64::from(record.merchant) << 6
+            | (record.channel as u64) << 3
+            | u64::from(night) << 2;
+        Some(Self { high, low })
+    }
+
+    /// The claim that a reversal, given by its posting and its id, lays on its original.
+    pub(crate) fn claim(reversal: Self, id_hash: u64) -> Self {
+        Self { high: reversal.high >> 21 << 21 | (CLAIM as u64) << 11, low: id_hash }
+    }
+
+    /// What lowers this original by an amount less than its own.
+    pub(crate) fn lowering(self, amount: i64) -> Self {
+        let state = match self.entry() {
+            Entry::Record(kind) => LOWERED.iter().position(|lowered| *lowered == kind),
+            _ => None,
+        };
+        let amount = u64::try_from(amount).unwrap_or_default();
+        Self {
+            high: self.high & !(15 << 11) | (LOWERING as u64) << 11,
+            low: amount << 22 | self.low & ((1 << 22) - 4) | state.unwrap_or_default() as u64,
+        }
+    }
+
+    /// The least high word of postings of a day; days out of range are clamped into it.
+    pub(crate) fn floor_of(day: Day) -> u64 {
+        match u16::try_from(day.0.max(0)) {
+            Ok(day) => u64::from(day) << 48,
+            Err(_) => u64::MAX,
+        }
+    }
+
+    pub(crate) fn day(self) -> Day {
+        Day(i32::from((self.high >> 48) as u16))
+    }
+
+    pub(crate) fn time_of_day(self) -> u32 {
+        (self.high >> 21 & 0x07ff_ffff) as u32
+    }
+
+    pub(crate) fn category(self) -> Category {
+        Category((self.high >> 15 & 63) as u8)
+    }
+
+    pub(crate) fn country(self) -> u8 {
+        (self.high >> 3 & 255) as u8
+    }
+
+    pub(crate) fn abroad(self) -> bool {
+        self.high & 1 != 0
+    }
+
+    pub(crate) fn amount(self) -> i64 {
+        (self.low >> 22).cast_signed()
+    }
+
+    pub(crate) fn merchant(self) -> u16 {
+        (self.low >> 6 & 0xffff) as u16
+    }
+
+    pub(crate) fn channel(self) -> usize {
+        (self.low >> 3 & 7) as usize
+    }
+
+    /// Flags, channel and night as one number below 128: abroad, recurring and instalments in
+    /// bits 0 to 2, the channel in 3 to 5, night in 6.
+    pub(crate) fn marks(self) -> usize {
+        (self.high & 7) as usize
+            | ((self.low >> 3 & 7) as usize) << 3
+            | ((self.low >> 2 & 1) as usize) << 6
+    }
+
+    fn code(self) -> usize {
+        (self.high >> 11 & 15) as usize
+    }
+
+    pub(crate) fn entry(self) -> Entry {
+        match self.code() {
+            LOWERING => Entry::Lowering(LOWERED[(self.low & 3) as usize]),
+            CLAIM => Entry::Claim,
+            kind => match Kind::ALL.get(kind) {
+                Some(Kind::Authorization) | None => Entry::Ignored,
+                Some(kind) => Entry::Record(*kind),
+            },
+        }
+    }
+
+    pub(crate) fn effect(self) -> Effect {
+        EFFECTS[self.code() << 2 | (self.low & 3) as usize]
+    }
+
+    /// Whether a reversal can undo this.
+    pub(crate) fn reversible(self) -> bool {
+        matches!(self.entry(), Entry::Record(kind) if LOWERED.contains(&kind))
+    }
+
+    /// Whether this will never count again once its id is forgotten.
+    pub(crate) fn inert(self) -> bool {
+        match self.entry() {
+            Entry::Ignored | Entry::Claim => true,
+            Entry::Record(Kind::Reversal) => self.spent(),
+            Entry::Record(_) | Entry::Lowering(_) => false,
+        }
+    }
+
+    /// Whether a record is in state 1. Means nothing for lowerings and claims.
+    pub(crate) fn spent(self) -> bool {
+        self.low & 3 == 1
+    }
+
+    /// The same record in state 1 (undone, or a reversal that counts as nothing) or 0.
+    pub(crate) fn with_spent(self, spent: bool) -> Self {
+        Self { low: self.low & !3 | u64::from(spent), ..self }
+    }
+}

@@ -1,0 +1,5 @@
+//! Ledgers and features through the public entry points of the crate.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod micro;
+mod support;
