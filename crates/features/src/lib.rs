@@ -14,7 +14,6 @@ mod catalog;
 mod clock;
 mod distinct;
 mod export;
-mod export;
 mod gather;
 mod index;
 mod ledger;
