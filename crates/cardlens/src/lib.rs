@@ -4,4 +4,7 @@
 //! The only crate that knows of command lines, environment variables and listeners. Everything
 //! that decides a result lives below, in the crates it wires together.
 
+pub mod backtest;
 pub mod config;
+pub mod eval;
+pub mod wiring;
