@@ -1,0 +1,141 @@
+//! The goals: what is compared with what, whether the answers are right, and what came out.
+//!
+//! Sides alternate, A-B-A-B, so that what else the machine does meets both. The ratio of the
+//! medians counts; the worst round is shown beside it. Answers are checked before anything is
+//! measured: a wrong answer is an error and no result.
+
+mod g4;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::measure::{Cost, median};
+
+/// Every goal that is measured here, in the order of running.
+pub const ALL: [&str; 1] = ["G4"];
+
+/// Where things lie and how often sides are run.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    /// For workloads and outputs.
+    pub directory: PathBuf,
+    /// Rounds, each of both sides.
+    pub rounds: usize,
+}
+
+/// One run of one side.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Run {
+    /// What was worked on: records, messages.
+    pub events: u64,
+    /// What it cost.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// CPU nanoseconds an event.
+    pub ns: f64,
+}
+
+impl Run {
+    /// A run over so many events.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]
+    pub fn new(events: u64, cost: Cost) -> Self {
+        Self { events, cost, ns: cost.cpu_s * 1e9 / events as f64 }
+    }
+}
+
+/// Both sides once, in the order of their names.
+pub type Round = [Run; 2];
+
+/// What came out of a goal: the first side's cost over the second's.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// `G2`.
+    pub goal: &'static str,
+    /// What is measured, in words.
+    pub what: String,
+    /// Ratio of the medians of CPU time an event.
+    pub ratio: f64,
+    /// The smallest ratio of one round.
+    pub worst: f64,
+    /// What the first release has to reach, and the goal; nothing for what is only printed.
+    pub bounds: Option<[f64; 2]>,
+    /// Names of the sides.
+    pub sides: [&'static str; 2],
+    /// All rounds.
+    pub rounds: Vec<Round>,
+    /// What else there is to know.
+    pub remarks: Vec<String>,
+}
+
+impl Outcome {
+    /// Puts rounds together.
+    #[must_use]
+    pub fn new(
+        goal: &'static str,
+        what: impl Into<String>,
+        bounds: Option<[f64; 2]>,
+        sides: [&'static str; 2],
+        rounds: Vec<Round>,
+    ) -> Self {
+        let ns = |side: usize| rounds.iter().map(|round| round[side].ns).collect::<Vec<_>>();
+        let ratio = median(&ns(0)) / median(&ns(1));
+        let ratios = rounds.iter().map(|[a, b]| a.ns / b.ns);
+        let worst = ratios.fold(f64::INFINITY, f64::min);
+        Self { goal, what: what.into(), ratio, worst, bounds, sides, rounds, remarks: Vec::new() }
+    }
+
+    /// Adds a remark.
+    #[must_use]
+    pub fn remark(mut self, remark: String) -> Self {
+        self.remarks.push(remark);
+        self
+    }
+
+    /// The line of the goal, and below it what stands behind it.
+    pub fn print(&self) {
+        match self.bounds {
+            Some([first, goal]) => println!(
+                "{} {:.2}, first release >= {first:.2}, goal >= {goal:.2}",
+                self.goal, self.ratio
+            ),
+            None => println!("{} {:.2}, printed", self.goal, self.ratio),
+        }
+        println!("   {}; worst of {} rounds {:.2}", self.what, self.rounds.len(), self.worst);
+        for (side, name) in self.sides.iter().enumerate() {
+            let all = |of: fn(&Run) -> f64| {
+                let figures: Vec<_> = self.rounds.iter().map(|round| of(&round[side])).collect();
+                median(&figures)
+            };
+            let (ns, wall_s) = (all(|run| run.ns), all(|run| run.cost.wall_s));
+            println!("   {name}: {ns:.0} ns of CPU an event, {wall_s:.2} s wall");
+        }
+        for remark in &self.remarks {
+            println!("   {remark}");
+        }
+    }
+}
+
+impl Bench {
+    /// Runs one goal.
+    ///
+    /// # Errors
+    /// There is no such goal, a side fails, or an answer is wrong.
+    pub fn run(&self, goal: &str) -> Result<Vec<Outcome>> {
+        match goal {
+            "G4" => g4::run(self),
+            _ => bail!("there is no goal `{goal}`: {} are measured", ALL.join(", ")),
+        }
+    }
+
+    /// Runs both sides in turn.
+    fn alternate(
+        &self,
+        mut a: impl FnMut() -> Result<Run>,
+        mut b: impl FnMut() -> Result<Run>,
+    ) -> Result<Vec<Round>> {
+        (0..self.rounds).map(|_| Ok([a()?, b()?])).collect()
+    }
+}

@@ -1,0 +1,3 @@
+//! Workloads.
+
+pub mod w1;

@@ -1,0 +1,4 @@
+//! What the product is measured against.
+
+pub mod plain;
+pub mod serde;
