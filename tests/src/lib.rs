@@ -1,1 +1,4 @@
-//! stub
+//! What the integration tests share: data, backtests through the product's own code, results.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "helpers of tests may panic")]
+
+pub mod backtest;

@@ -1,13 +1,35 @@
 //! The engine: partition workers between a source and a sink.
+//!
+//! A [`Worker`] takes records from a [`Source`], lets the partition they belong to decode, apply
+//! and judge them, and commits changes, current segments, dead letters, decisions and the input
+//! position to a [`Sink`] in one transaction. Kafka, the in-process log and files stand behind the
+//! same seams. What a customer gets depends on the input and on recorded decisions alone.
+
+mod decode;
+mod deployment;
 mod error;
+pub mod files;
 mod log;
 mod metrics;
+mod partition;
 mod progress;
+mod publish;
+mod recovery;
+mod rejects;
 mod seam;
+mod snapshot;
+mod standings;
+mod worker;
 
+pub use decode::{Decoding, Format};
+pub use deployment::Deployment;
 pub use error::{Action, Broken, Error};
 pub use log::{Fault, Log, LogSink, LogSource, Retention};
 pub use metrics::Metrics;
+pub use partition::Shared;
+pub use publish::Names;
 pub use seam::{
     Bounds, Clock, Committed, Output, Polled, Progress, Sink, Source, SystemClock, Topic,
 };
+pub use snapshot::SnapshotStore;
+pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};

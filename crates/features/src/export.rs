@@ -3,6 +3,7 @@
 //! Knows nothing of evaluation points: nothing here is judged.
 
 use arrow_array::RecordBatch;
+use cardlens_model::Day;
 
 use crate::{
     gather::{Gather, Subject},
@@ -14,13 +15,13 @@ use crate::{
 };
 
 impl Table {
-    /// One row of a plan's columns for each customer, as of [`Table::as_of`].
+    /// One row of a plan's columns for each customer as of a day, which must not be before the
+    /// customer's greatest event day.
     #[must_use]
-    pub fn columns_of(&self, plan: &Plan, slots: &[Slot]) -> RecordBatch {
+    pub fn columns_of(&self, plan: &Plan, customers: &[(Slot, Day)]) -> RecordBatch {
         let mut gather = Gather::new(plan, Value::new(self.config.value.clone()));
         let mut rows = Rows::new(plan);
-        for &slot in slots {
-            let as_of = self.as_of(slot);
+        for &(slot, as_of) in customers {
             let (origin, first) = (Origin::Asked, false);
             rows.push_point(Point { slot, as_of, origin, withheld: false, first });
             let first_day = self.ledger.header(slot).first_day;

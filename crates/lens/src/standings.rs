@@ -33,6 +33,8 @@ pub struct Point {
     pub as_of: Day,
     /// Whether needs and lifecycle may change: not on a row that only withheld records caused.
     pub judge_needs: bool,
+    /// A day closed: the published margin is refreshed then, not with every record.
+    pub day_closed: bool,
 }
 
 /// Where a customer stands on all axes, by places in the rule set.
@@ -186,7 +188,7 @@ impl Standings {
         let axes = judged.axes(point.row);
         let margin = margin_step(judged.margin(point.row));
         let standing = &mut self.customers[slot];
-        let margin_moved = std::mem::replace(&mut standing.margin, margin) != margin;
+        let margin_moved = point.day_closed && standing.margin != margin;
         let tier = settled(standing.tier, lanes(axes, 0));
         let stage = !point.judge_needs || settled(standing.stage, lanes(axes, 2));
         let needs = !point.judge_needs || {
@@ -194,12 +196,15 @@ impl Standings {
             let wanted = enter & !standing.held | judged.exit(point.row) & !enter & standing.held;
             wanted | standing.pending == 0
         };
-        if tier && stage && needs {
-            return margin_moved;
-        }
         let before = out.len();
-        self.settle(point, judged, out);
-        margin_moved || out.len() > before
+        if !(tier && stage && needs) {
+            self.settle(point, judged, out);
+        }
+        let publish = margin_moved || out.len() > before;
+        if publish {
+            self.customers[slot].margin = margin;
+        }
+        publish
     }
 
     /// The part of [`Standings::observe`] for rows on which something may happen.

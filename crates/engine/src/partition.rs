@@ -1,0 +1,473 @@
+//! One partition: its customers, and what a run of records or the close of a day does to them.
+//!
+//! Invariants: everything here is done by one thread; the state after a position depends on the
+//! input up to it and on the decisions recorded, never on how the input was cut into runs or the
+//! sweep into slices; a day closes only when everybody has been brought to the one before.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use cardlens_features::{Origin, Outcome, Point, Rows, Slot, Table, TableConfig};
+use cardlens_lens::{Judged, Lens, Move, Standings, Suppressed, Tip};
+use cardlens_model::{
+    Batch, Calendar, Cause, Change, Day, Held, PartitionId, Position, Reason, Record,
+};
+use cardlens_wire::{Decision, DecisionKind};
+
+use crate::decode::Decoding;
+use crate::metrics::Metrics;
+use crate::progress::Mark;
+use crate::publish::Publisher;
+use crate::rejects::RejectWindow;
+use crate::snapshot::Snapshot;
+use crate::{Broken, Error};
+
+/// Customers brought to a new day at a time, between live batches.
+pub(crate) const SLICE: usize = 4_096;
+
+/// What every partition of a deployment shares. Nothing here changes after the start.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The rule set in force.
+    pub lens: Arc<Lens>,
+    /// How tables are made.
+    pub table: TableConfig,
+    /// Where days begin.
+    pub calendar: Calendar,
+    /// Most rejected records of the last 10,000; no limit when absent.
+    pub rejected_max: Option<u32>,
+    /// Stop at the first rejected record.
+    pub stop_on_reject: bool,
+    /// Records of later days are left out: for `backtest --as-of`.
+    pub until: Option<Day>,
+    /// Digest of all that makes snapshots comparable.
+    pub state_digest: String,
+    /// The input topic, for metrics.
+    pub topic: String,
+}
+
+/// A partition and its customers.
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    shared: Arc<Shared>,
+    metrics: Metrics,
+    decoding: Decoding,
+    pub(crate) table: Table,
+    pub(crate) standings: Standings,
+    /// Next record to read.
+    pub(crate) position: Position,
+    /// Where the first start of the deployment began.
+    pub(crate) origin: Position,
+    /// Next customer to bring to the last closed day.
+    pub(crate) swept: Slot,
+    rejects: RejectWindow,
+    batch: Batch,
+    rejected: Vec<(u32, Reason)>,
+    rows: Rows,
+    judged: Judged,
+    moves: Vec<Move>,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        id: PartitionId,
+        shared: &Arc<Shared>,
+        metrics: &Metrics,
+        decoding: Decoding,
+        at: Position,
+    ) -> Self {
+        let table = Table::new(shared.table.clone());
+        let rows = table.rows();
+        Self {
+            id,
+            metrics: metrics.clone(),
+            decoding,
+            standings: Standings::new(&shared.lens),
+            table,
+            position: at,
+            origin: at,
+            swept: Slot(0),
+            rejects: RejectWindow::default(),
+            batch: Batch::default(),
+            rejected: Vec::new(),
+            rows,
+            judged: Judged::default(),
+            moves: Vec::new(),
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// What is written beside the committed position.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            origin: self.origin,
+            open_day: self.table.open_day(),
+            swept: self.swept.0,
+            rules: self.shared.lens.rules().digest.clone(),
+            state: self.shared.state_digest.clone(),
+        }
+    }
+
+    /// Whether some customers are still to be brought to the last closed day.
+    pub(crate) fn sweeping(&self) -> bool {
+        (self.swept.0 as usize) < self.table.customers()
+    }
+
+    /// Takes a run of records.
+    pub(crate) fn take(
+        &mut self,
+        records: &[Record<'_>],
+        next: Position,
+        publisher: &mut Publisher,
+    ) -> Result<(), Error> {
+        self.decode(records, publisher)?;
+        let mut from = 0;
+        loop {
+            let applied = self.table.apply(&self.batch, from, &mut self.rows);
+            for (record_idx, outcome) in &applied.outcomes {
+                self.count(*outcome, &records[*record_idx as usize], publisher);
+            }
+            self.judge(records, None, publisher)?;
+            from = applied.next;
+            match applied.closes {
+                Some(day) => self.close(day, publisher)?,
+                None if from == self.batch.transactions.len() => break,
+                None => {}
+            }
+        }
+        self.position = next;
+        Ok(())
+    }
+
+    fn decode(&mut self, records: &[Record<'_>], publisher: &mut Publisher) -> Result<(), Error> {
+        self.decoding.decode(records, &mut self.batch, &mut self.rejected);
+        if let Some(until) = self.shared.until {
+            self.batch.transactions.retain(|transaction| transaction.day <= until);
+        }
+        for (record_idx, reason) in &self.rejected {
+            let record = &records[*record_idx as usize];
+            publisher.dead_letter(self.id, record, *reason);
+            let labels = [self.shared.topic.as_str(), reason.name()];
+            self.metrics.records_rejected.with_label_values(&labels).inc();
+        }
+        self.rejects.add(records.len(), self.rejected.len());
+        let stop = self.shared.stop_on_reject && !self.rejected.is_empty();
+        if !publisher.silent && (stop || self.rejects.exceeds(self.shared.rejected_max)) {
+            return Err(self.too_many_rejected());
+        }
+        Ok(())
+    }
+
+    fn too_many_rejected(&self) -> Error {
+        let last = self.rejected.last().map_or("", |(_, reason)| reason.name());
+        Error::Broken {
+            partition: self.id,
+            reason: Broken::RejectLimit,
+            detail: format!(
+                "more records are rejected than [input] reject_limit or on_error allow, the last \
+                 as `{last}`, at position {}; mend the feed or its [input.map], then restart",
+                self.position.0
+            ),
+        }
+    }
+
+    fn count(&self, outcome: Outcome, record: &Record<'_>, publisher: &mut Publisher) {
+        let topic = self.shared.topic.as_str();
+        match outcome {
+            Outcome::Duplicate => {
+                self.metrics.records_duplicate.with_label_values(&[topic]).inc();
+            }
+            Outcome::TooLate => {
+                publisher.dead_letter(self.id, record, Reason::TooLate);
+                let labels = [topic, Reason::TooLate.name()];
+                self.metrics.records_rejected.with_label_values(&labels).inc();
+                self.metrics.records_late.with_label_values(&[topic, "too_late"]).inc();
+            }
+            Outcome::Ignored(kind) => {
+                self.metrics.records_ignored.with_label_values(&[topic, kind.name()]).inc();
+            }
+            Outcome::AlreadyReversed => {
+                self.metrics.reversals.with_label_values(&["already_reversed"]).inc();
+            }
+        }
+    }
+
+    /// Closes a day. Everybody is brought to the one before it first, so that the position and
+    /// the number of customers swept say all there is to say.
+    fn close(&mut self, day: Day, publisher: &mut Publisher) -> Result<(), Error> {
+        while self.sweep(SLICE, publisher)? {}
+        self.table.close_day(day);
+        self.swept = Slot(0);
+        Ok(())
+    }
+
+    /// Closes every day before `open`, and brings everybody there.
+    pub(crate) fn close_until(
+        &mut self,
+        open: Day,
+        publisher: &mut Publisher,
+    ) -> Result<(), Error> {
+        while let Some(day) = self.table.open_day().filter(|day| *day < open) {
+            self.close(day, publisher)?;
+        }
+        while self.sweep(SLICE, publisher)? {}
+        Ok(())
+    }
+
+    /// Closes the open day of an idle partition and records that it did.
+    pub(crate) fn close_idle(&mut self, publisher: &mut Publisher) -> Result<(), Error> {
+        let Some(day) = self.table.open_day() else { return Ok(()) };
+        publisher.decision(&Decision {
+            partition: self.id,
+            position: self.position,
+            what: DecisionKind::DayClosed { day },
+        });
+        self.close(day, publisher)
+    }
+
+    /// Applies a recorded decision again.
+    pub(crate) fn replay_decision(
+        &mut self,
+        decision: &Decision,
+        publisher: &mut Publisher,
+    ) -> Result<(), Error> {
+        match &decision.what {
+            DecisionKind::DayClosed { day } if self.table.open_day() == Some(*day) => {
+                self.close(*day, publisher)
+            }
+            // A snapshot taken after the decision has it already. Rule sets are adopted as a
+            // whole when the partition is restored.
+            DecisionKind::DayClosed { .. } | DecisionKind::RulesAdopted { .. } => Ok(()),
+        }
+    }
+
+    /// Brings at most `max` more customers to the last closed day; false when all are there.
+    pub(crate) fn sweep(&mut self, max: usize, publisher: &mut Publisher) -> Result<bool, Error> {
+        if !self.sweeping() {
+            return Ok(false);
+        }
+        self.swept = self.table.sweep(self.swept, max, &mut self.rows);
+        self.judge(&[], None, publisher)?;
+        Ok(self.sweeping())
+    }
+
+    /// Judges everybody as of now under another rule set.
+    pub(crate) fn reclassify(&mut self, publisher: &mut Publisher) -> Result<(), Error> {
+        let customers = u32::try_from(self.table.customers()).unwrap_or(u32::MAX);
+        for slot in 0..customers {
+            let as_of = self.table.as_of(Slot(slot));
+            self.table.gather(Slot(slot), as_of, &mut self.rows);
+            if slot % 4_096 == 4_095 || slot + 1 == customers {
+                self.judge(&[], Some(Cause::RuleChange), publisher)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the gathered rows, in order, and publishes what changes.
+    fn judge(
+        &mut self,
+        records: &[Record<'_>],
+        cause: Option<Cause>,
+        publisher: &mut Publisher,
+    ) -> Result<(), Error> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let (points, columns) = self.rows.take();
+        let shared = Arc::clone(&self.shared);
+        shared.lens.evaluate_into(&columns, &mut self.judged).map_err(judging)?;
+        for (row, point) in points.iter().enumerate() {
+            self.moves.clear();
+            let seen = cardlens_lens::Point {
+                slot: point.slot.0,
+                row,
+                as_of: point.as_of,
+                judge_needs: !point.withheld,
+                day_closed: matches!(point.origin, Origin::DayClose(_)),
+            };
+            if self.standings.observe(seen, &self.judged, &mut self.moves) {
+                self.publish(point, row, (&columns, records, cause), publisher)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the moves of one row, and where the customer stands now.
+    fn publish(
+        &mut self,
+        point: &Point,
+        row: usize,
+        (columns, records, cause): (&RecordBatch, &[Record<'_>], Option<Cause>),
+        publisher: &mut Publisher,
+    ) -> Result<(), Error> {
+        if publisher.silent {
+            return Ok(());
+        }
+        let lens = &self.shared.lens;
+        let customer = self.table.customer_id(point.slot);
+        let (tip, position) = self.tip(point, customer, records);
+        for moved in &self.moves {
+            let cause = match cause {
+                Some(cause) => cause,
+                None if moved.initial => Cause::Initial,
+                None => tip.cause,
+            };
+            let tip = Tip { cause, ..tip };
+            let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
+            count_change(&self.metrics, &change);
+            publisher.change(self.id, &change, position);
+        }
+        let judged = Some((&self.judged, row));
+        let held = self.standings.held(point.slot.0, lens.rules(), judged);
+        publisher.current(self.id, customer, &held);
+        Ok(())
+    }
+
+    /// What caused a row, and the position at which it was judged.
+    fn tip<'a>(
+        &'a self,
+        point: &Point,
+        customer: &'a str,
+        records: &[Record<'_>],
+    ) -> (Tip<'a>, Position) {
+        let asked = self.shared.calendar.start_of(point.as_of);
+        let mut tip =
+            Tip { customer, cause: Cause::RuleChange, causation_id: None, effective_at: asked };
+        match point.origin {
+            Origin::Record { record_idx, time, late, reversal } => {
+                tip.cause = match (late, reversal) {
+                    (_, true) => Cause::Reversal,
+                    (true, false) => Cause::LateTransaction,
+                    (false, false) => Cause::Transaction,
+                };
+                tip.effective_at = time;
+                let all = &self.batch.transactions;
+                let at = all.binary_search_by_key(&record_idx, |it| it.record_idx);
+                let id = at.ok().map(|at| self.batch.text(all[at].id));
+                tip.causation_id = id.and_then(|id| std::str::from_utf8(id).ok());
+                return (tip, records[record_idx as usize].position);
+            }
+            Origin::DayClose(day) => {
+                tip.cause = Cause::TimePassed;
+                tip.effective_at = self.shared.calendar.start_of(day.plus(1));
+            }
+            Origin::Asked => {}
+        }
+        (tip, self.position)
+    }
+
+    /// Where a customer stands now.
+    pub(crate) fn held(&self, slot: Slot) -> Held {
+        self.standings.held(slot.0, self.shared.lens.rules(), None)
+    }
+
+    /// Takes over where a customer was last published to stand.
+    pub(crate) fn adopt(&mut self, slot: Slot, held: &Held) {
+        // Segments that the rules no longer know are left by the judgement that follows.
+        let _unknown = self.standings.adopt(slot.0, held, self.shared.lens.rules());
+    }
+
+    pub(crate) fn rules_version(&self) -> u32 {
+        self.shared.lens.rules().version
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Bytes of state by part.
+    pub(crate) fn memory(&self) -> Vec<(&'static str, usize)> {
+        let mut parts = self.table.memory();
+        parts.push(("standings", self.standings.memory()));
+        parts
+    }
+
+    /// Metrics of what a commit leaves behind.
+    pub(crate) fn count_state(&mut self) {
+        let number = self.id.0.to_string();
+        let labels = [self.shared.topic.as_str(), number.as_str()];
+        self.metrics.partition_position.with_label_values(&labels).set(self.position.0);
+        if let Some(watermark) = self.table.watermark() {
+            let seconds = i32::try_from(watermark.0.div_euclid(1_000)).unwrap_or(i32::MAX);
+            self.metrics.partition_watermark.with_label_values(&labels).set(f64::from(seconds));
+        }
+        for (reason, count) in Suppressed::ALL.iter().zip(self.standings.take_suppressed()) {
+            let counter = &self.metrics.segment_changes_suppressed;
+            counter.with_label_values(&[reason.name()]).inc_by(count);
+        }
+    }
+
+    /// Adds a restored partition's customers to those of each segment.
+    pub(crate) fn count_customers(&self) {
+        let gauge = &self.metrics.segment_customers;
+        let customers = u32::try_from(self.table.customers()).unwrap_or(u32::MAX);
+        for slot in (0..customers).map(Slot) {
+            let held = self.held(slot);
+            let exclusive = [("value", &held.value_tier), ("lifecycle", &held.lifecycle)];
+            for (axis, place) in exclusive {
+                if let Some((segment, _)) = place {
+                    gauge.with_label_values(&[axis, segment]).inc();
+                }
+            }
+            for need in &held.needs {
+                gauge.with_label_values(&["need", &need.need]).inc();
+            }
+        }
+    }
+
+    /// The whole state, at the position where it stands.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut table = Vec::new();
+        cardlens_features::snapshot::encode(&self.table, &mut table);
+        let standings = crate::standings::encode(&self.standings.to_parts());
+        Snapshot { mark: self.mark(), position: self.position, table, standings }
+    }
+
+    /// Takes over the state of a snapshot.
+    pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let unusable = |detail: String| Error::Snapshot {
+            key: format!("{} of partition {}", snapshot.position.0, self.id.0),
+            detail,
+        };
+        let mark = &snapshot.mark;
+        if mark.state != self.shared.state_digest {
+            return Err(unusable(
+                "it was taken under another zone, currency, lateness or category table".into(),
+            ));
+        }
+        let table = cardlens_features::snapshot::decode(&snapshot.table, self.shared.table.clone())
+            .map_err(|error| unusable(error.to_string()))?;
+        // Under another rule set the standings are those that were published, read next.
+        let standings = if mark.rules == self.shared.lens.rules().digest {
+            let parts = crate::standings::decode(&snapshot.standings).map_err(&unusable)?;
+            Standings::from_parts(&self.shared.lens, &parts)
+                .map_err(|error| unusable(error.to_string()))?
+        } else {
+            Standings::new(&self.shared.lens)
+        };
+        self.table = table;
+        self.standings = standings;
+        self.position = snapshot.position;
+        self.origin = mark.origin;
+        self.swept = Slot(mark.swept);
+        Ok(())
+    }
+}
+
+fn judging(error: cardlens_lens::Error) -> Error {
+    Error::Setup(format!("evaluate the rules: {error}"))
+}
+
+fn count_change(metrics: &Metrics, change: &Change) {
+    let (axis, kind) = (change.axis.name(), change.kind.name());
+    let segment = change.to.as_deref().or(change.from.as_deref()).unwrap_or_default();
+    let labels = [axis, segment, kind, change.cause.name()];
+    metrics.segment_changes.with_label_values(&labels).inc();
+    if let Some(from) = &change.from {
+        metrics.segment_customers.with_label_values(&[axis, from]).dec();
+    }
+    if let Some(to) = &change.to {
+        metrics.segment_customers.with_label_values(&[axis, to]).inc();
+    }
+}

@@ -1,0 +1,532 @@
+//! The worker: one thread between a source and a sink, with the partitions it owns.
+//!
+//! Its loop is the whole engine in a few lines: take what the source has, let the partition it
+//! belongs to work on it, bring some customers to the last closed day, and commit when it is time.
+//! Between two commits outputs are only collected, so what is committed is always whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cardlens_model::{Day, PartitionId, Position, Record};
+use tracing::{debug, error, info, warn};
+
+use crate::decode::Decoding;
+use crate::partition::{Partition, SLICE, Shared};
+use crate::progress::Mark;
+use crate::publish::{Names, Publisher};
+use crate::recovery::Recovery;
+use crate::snapshot::SnapshotStore;
+use crate::{Action, Clock, Error, Metrics, Output, Polled, Progress, Sink, Source};
+
+/// How often and how much.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Longest a record waits for its transaction to commit.
+    pub commit_interval: Duration,
+    /// Most records in one transaction.
+    pub transaction_records_max: usize,
+    /// Time between two snapshots of a partition; none without one.
+    pub snapshot_interval: Option<Duration>,
+    /// A partition without input for so long follows the slowest active one.
+    pub idle_after: Option<Duration>,
+}
+
+/// Makes the decoder of a partition.
+pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
+
+/// Receives what was committed, for a view or a screen.
+pub type Observer = Box<dyn FnMut(&[Output]) + Send>;
+
+/// What the outside may know of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Being restored.
+    Restoring,
+    /// Taking records.
+    Running,
+    /// Stopped, and why.
+    Stopped(String),
+}
+
+/// All that a worker needs besides its source and sink.
+pub struct WorkerSetup {
+    /// The time.
+    pub clock: Box<dyn Clock + Send>,
+    /// What all partitions share.
+    pub shared: Arc<Shared>,
+    /// How often and how much.
+    pub pace: Pace,
+    /// Name and topic that outputs carry.
+    pub names: Names,
+    /// Where snapshots go, if anywhere.
+    pub store: Option<SnapshotStore>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Makes decoders.
+    pub decoding: MakeDecoding,
+    /// Told of every commit.
+    pub observer: Option<Observer>,
+    /// Told of partitions that start, stop and go.
+    pub health: Box<dyn FnMut(PartitionId, Option<Health>) + Send>,
+}
+
+struct Owned {
+    partition: Partition,
+    /// What was committed last: position and what stood beside it.
+    committed: Option<(Position, Mark)>,
+    /// Clock reading of the last input, and of the last snapshot or the restore.
+    last_input: Duration,
+    last_snapshot: Duration,
+    snapshot_at: Option<Position>,
+}
+
+/// A worker, with the partitions it owns.
+pub struct Worker<S, K> {
+    source: S,
+    sink: K,
+    setup: WorkerSetup,
+    owned: BTreeMap<PartitionId, Owned>,
+    /// Assigned and not yet restored.
+    restoring: BTreeSet<PartitionId>,
+    publisher: Publisher,
+    /// Records taken since the last commit, and when the log took the oldest of them.
+    records: usize,
+    oldest_append: Option<i64>,
+    last_commit: Duration,
+    last_lag: Duration,
+    /// A commit failed and must be repeated before anything else is taken.
+    blocked: bool,
+}
+
+impl<S: Source, K: Sink> Worker<S, K> {
+    /// A worker that owns nothing yet.
+    #[must_use]
+    pub fn new(source: S, sink: K, setup: WorkerSetup) -> Self {
+        let now = setup.clock.elapsed();
+        setup.metrics.start_topic(&setup.shared.topic);
+        Self {
+            publisher: Publisher::new(setup.names.clone()),
+            source,
+            sink,
+            setup,
+            owned: BTreeMap::new(),
+            restoring: BTreeSet::new(),
+            records: 0,
+            oldest_append: None,
+            last_commit: now,
+            last_lag: now,
+            blocked: false,
+        }
+    }
+
+    /// Works until told to stop or the source ends; then commits, takes snapshots and leaves.
+    ///
+    /// # Errors
+    /// A newer owner has taken over, or the rules fail on the data. What was not committed is
+    /// gone with the worker, and nothing is lost: another one restores it.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
+        let mut more = true;
+        while more && !stop.load(Ordering::Relaxed) {
+            more = self.step()?;
+        }
+        self.finish()
+    }
+
+    /// Does what there is to do, once; false when the source has ended.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub fn step(&mut self) -> Result<bool, Error> {
+        if self.blocked {
+            self.commit()?;
+            return Ok(true);
+        }
+        let ended = self.poll()?;
+        self.restore_next()?;
+        self.sweep()?;
+        self.follow_idle()?;
+        if self.due() {
+            self.commit()?;
+        }
+        Ok(!ended || self.busy())
+    }
+
+    /// Whether there is work left that needs no further input.
+    fn busy(&self) -> bool {
+        !self.restoring.is_empty() || self.owned.values().any(|owned| owned.partition.sweeping())
+    }
+
+    fn poll(&mut self) -> Result<bool, Error> {
+        let wait = if self.busy() { Duration::ZERO } else { self.until_due() };
+        let now = self.setup.clock.elapsed();
+        match self.source.poll(wait) {
+            Ok(Polled::Records { partition, records, next }) => {
+                let Some(owned) = self.owned.get_mut(&partition) else { return Ok(false) };
+                owned.last_input = now;
+                self.publisher.now_ms = self.setup.clock.now_ms();
+                if self.records == 0 {
+                    self.oldest_append = records.first().and_then(|record| record.appended_at);
+                }
+                self.records += records.len();
+                count_records(&self.setup, &records);
+                let before = self.publisher.outputs.len();
+                let taken = owned.partition.take(&records, next, &mut self.publisher);
+                if let Err(error) = taken {
+                    self.publisher.outputs.truncate(before);
+                    self.failed(error)?;
+                }
+            }
+            Ok(Polled::Assigned(partitions)) => self.assigned(partitions),
+            Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost)?,
+            Ok(Polled::Idle) => {}
+            Ok(Polled::Ended) => return Ok(true),
+            Err(error) => self.failed(error)?,
+        }
+        Ok(false)
+    }
+
+    /// Time left until the next commit is due, at most the interval.
+    fn until_due(&self) -> Duration {
+        let since = self.setup.clock.elapsed().saturating_sub(self.last_commit);
+        self.setup.pace.commit_interval.saturating_sub(since).max(Duration::from_millis(1))
+    }
+
+    fn assigned(&mut self, partitions: Vec<PartitionId>) {
+        for partition in partitions {
+            info!(partition = partition.0, "assigned");
+            (self.setup.health)(partition, Some(Health::Restoring));
+            self.restoring.insert(partition);
+        }
+        self.count_assigned();
+    }
+
+    fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), Error> {
+        info!(partitions = partitions.len(), lost, "revoked");
+        if lost {
+            self.publisher.outputs.retain(|output| !partitions.contains(&output.partition));
+        } else {
+            self.commit()?;
+        }
+        for partition in partitions {
+            self.restoring.remove(partition);
+            self.owned.remove(partition);
+            (self.setup.health)(*partition, None);
+        }
+        self.source.released(partitions);
+        self.count_assigned();
+        Ok(())
+    }
+
+    fn count_assigned(&self) {
+        let count = self.owned.len() + self.restoring.len();
+        let topic = [self.setup.shared.topic.as_str()];
+        let gauge = self.setup.metrics.assigned_partitions.with_label_values(&topic);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Restores one partition, so that the others are not kept waiting for all of them.
+    fn restore_next(&mut self) -> Result<(), Error> {
+        let Some(id) = self.restoring.first().copied() else { return Ok(()) };
+        let started = self.setup.clock.elapsed();
+        let setup = &self.setup;
+        let fresh = |id: PartitionId, at: Position| {
+            Ok(Partition::new(id, &setup.shared, &setup.metrics, (setup.decoding)()?, at))
+        };
+        self.publisher.now_ms = setup.clock.now_ms();
+        let mut recovery = Recovery {
+            source: &mut self.source,
+            store: setup.store.as_ref(),
+            publisher: &mut self.publisher,
+            fresh: &fresh,
+            metrics: &setup.metrics,
+        };
+        let restored = recovery.restore(id).and_then(|partition| {
+            self.source.resume(id, partition.position)?;
+            Ok(partition)
+        });
+        let now = self.setup.clock.elapsed();
+        let took = now.saturating_sub(started).as_secs_f64();
+        self.setup.metrics.recovery_seconds.set(took);
+        match restored {
+            Ok(partition) => {
+                let customers = partition.table.customers();
+                info!(
+                    partition = id.0,
+                    position = partition.position.0,
+                    customers,
+                    took,
+                    "restored"
+                );
+                partition.count_customers();
+                self.restoring.remove(&id);
+                (self.setup.health)(id, Some(Health::Running));
+                let owned = Owned {
+                    partition,
+                    committed: None,
+                    last_input: now,
+                    last_snapshot: now,
+                    snapshot_at: None,
+                };
+                self.owned.insert(id, owned);
+                Ok(())
+            }
+            Err(error) => self.failed_of(id, error),
+        }
+    }
+
+    /// A failure of a call that concerns one partition or none.
+    fn failed(&mut self, error: Error) -> Result<(), Error> {
+        match error {
+            Error::Broken { partition, .. } => self.failed_of(partition, error),
+            error if error.action() == Action::Retry => {
+                warn!(error = %chain(&error), "will be tried again");
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    fn failed_of(&mut self, id: PartitionId, error: Error) -> Result<(), Error> {
+        let Error::Broken { reason, .. } = &error else { return self.failed_other(error) };
+        self.setup.metrics.guarantee_broken.with_label_values(&[reason.name()]).inc();
+        error!(partition = id.0, reason = reason.name(), "{error}");
+        self.restoring.remove(&id);
+        self.owned.remove(&id);
+        self.source.stop(id)?;
+        (self.setup.health)(id, Some(Health::Stopped(error.to_string())));
+        Ok(())
+    }
+
+    fn failed_other(&self, error: Error) -> Result<(), Error> {
+        if error.action() == Action::Retry {
+            warn!(error = %chain(&error), "will be tried again");
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// One slice for each partition that is behind the last closed day.
+    fn sweep(&mut self) -> Result<(), Error> {
+        for owned in self.owned.values_mut() {
+            if owned.partition.sweeping() {
+                self.publisher.now_ms = self.setup.clock.now_ms();
+                owned.partition.sweep(SLICE, &mut self.publisher)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes days of partitions without traffic, up to where the slowest active one stands.
+    fn follow_idle(&mut self) -> Result<(), Error> {
+        let Some(idle_after) = self.setup.pace.idle_after else { return Ok(()) };
+        let now = self.setup.clock.elapsed();
+        let idle = |owned: &Owned| now.saturating_sub(owned.last_input) >= idle_after;
+        let slowest = self
+            .owned
+            .values()
+            .filter(|owned| !idle(owned))
+            .filter_map(|owned| owned.partition.table.open_day())
+            .min();
+        let Some(slowest) = slowest else { return Ok(()) };
+        for owned in self.owned.values_mut().filter(|owned| idle(owned)) {
+            let behind = owned.partition.table.open_day().is_some_and(|day| day < slowest);
+            if behind && !owned.partition.sweeping() {
+                self.publisher.now_ms = self.setup.clock.now_ms();
+                owned.partition.close_idle(&mut self.publisher)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> bool {
+        let since = self.setup.clock.elapsed().saturating_sub(self.last_commit);
+        since >= self.setup.pace.commit_interval
+            || self.records >= self.setup.pace.transaction_records_max
+            || self.publisher.outputs.len() >= self.setup.pace.transaction_records_max
+    }
+
+    /// Commits what was collected and how far every partition has come.
+    fn commit(&mut self) -> Result<(), Error> {
+        let mut progress = Vec::new();
+        let mut marks = Vec::new();
+        for (id, owned) in &self.owned {
+            let mark = owned.partition.mark();
+            let now = (owned.partition.position, mark);
+            if owned.committed.as_ref() != Some(&now) {
+                let metadata = now.1.to_text();
+                progress.push(Progress { partition: *id, position: now.0, metadata });
+                marks.push((*id, now));
+            }
+        }
+        let started = self.setup.clock.elapsed();
+        self.last_commit = started;
+        if progress.is_empty() && self.publisher.outputs.is_empty() {
+            return Ok(());
+        }
+        match self.sink.commit(&self.publisher.outputs, &progress) {
+            Ok(()) => self.blocked = false,
+            Err(error) if error.action() == Action::Retry => {
+                warn!(error = %chain(&error), "commit will be tried again");
+                self.blocked = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        for (id, now) in marks {
+            if let Some(owned) = self.owned.get_mut(&id) {
+                owned.committed = Some(now);
+            }
+        }
+        self.committed(started);
+        self.snapshots(false);
+        Ok(())
+    }
+
+    /// Metrics and observers after a commit.
+    fn committed(&mut self, started: Duration) {
+        let metrics = &self.setup.metrics;
+        let now = self.setup.clock.elapsed();
+        let took = now.saturating_sub(started).as_secs_f64();
+        metrics.batch_duration.with_label_values(&["commit"]).observe(took);
+        if let Some(appended) = self.oldest_append.take() {
+            let age = self.setup.clock.now_ms().saturating_sub(appended).max(0);
+            let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+            metrics.end_to_end_latency.observe(age.as_secs_f64());
+        }
+        metrics.transactions.with_label_values(&["committed"]).inc();
+        debug!(records = self.records, outputs = self.publisher.outputs.len(), "committed");
+        if let Some(observer) = &mut self.setup.observer {
+            observer(&self.publisher.outputs);
+        }
+        self.publisher.outputs.clear();
+        self.records = 0;
+        for owned in self.owned.values_mut() {
+            owned.partition.count_state();
+        }
+        let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
+        metrics.state_customers.set(i64::try_from(customers).unwrap_or(i64::MAX));
+        self.count_lag(now);
+    }
+
+    /// Lag, every few seconds: the log has to be asked.
+    fn count_lag(&mut self, now: Duration) {
+        if now.saturating_sub(self.last_lag) < Duration::from_secs(5) {
+            return;
+        }
+        self.last_lag = now;
+        let mut bytes = BTreeMap::new();
+        for (id, owned) in &self.owned {
+            let number = id.0.to_string();
+            let labels = [self.setup.shared.topic.as_str(), number.as_str()];
+            if let Ok(bounds) = self.source.bounds(*id) {
+                let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
+                self.setup.metrics.partition_lag_records.with_label_values(&labels).set(lag);
+            }
+            for (part, size) in owned.partition.memory() {
+                *bytes.entry(part).or_insert(0) += size;
+            }
+        }
+        for (part, size) in bytes {
+            let gauge = self.setup.metrics.state_bytes.with_label_values(&[part]);
+            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Snapshots of partitions that are due, or of all. A failure is counted and tried again at
+    /// the next commit; the older snapshots stay.
+    fn snapshots(&mut self, all: bool) {
+        let (Some(store), Some(interval)) = (&self.setup.store, self.setup.pace.snapshot_interval)
+        else {
+            return;
+        };
+        for (id, owned) in &mut self.owned {
+            let started = self.setup.clock.elapsed();
+            let due = all || started.saturating_sub(owned.last_snapshot) >= interval;
+            if !due || owned.snapshot_at == Some(owned.partition.position) {
+                continue;
+            }
+            owned.last_snapshot = started;
+            let metrics = &self.setup.metrics;
+            match store.put(*id, &owned.partition.snapshot()) {
+                Ok(bytes) => {
+                    let took = self.setup.clock.elapsed().saturating_sub(started).as_secs_f64();
+                    owned.snapshot_at = Some(owned.partition.position);
+                    metrics.snapshot_duration.observe(took);
+                    metrics.snapshot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+                    let now = self.setup.clock.now_ms();
+                    metrics
+                        .snapshot_last_success
+                        .set(Duration::from_millis(u64::try_from(now).unwrap_or(0)).as_secs_f64());
+                    debug!(partition = id.0, bytes, took, "snapshot stored");
+                }
+                Err(error) => {
+                    metrics.snapshot_failures.with_label_values(&["store"]).inc();
+                    warn!(partition = id.0, error = %chain(&error), "snapshot failed");
+                }
+            }
+        }
+    }
+
+    /// Commits, takes snapshots and gives everything back.
+    fn finish(&mut self) -> Result<(), Error> {
+        self.commit()?;
+        if !self.blocked {
+            self.snapshots(true);
+        }
+        self.source.close();
+        Ok(())
+    }
+
+    /// Commits what was collected, without leaving.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.commit()
+    }
+
+    /// Where outputs go.
+    #[must_use]
+    pub fn sink(&self) -> &K {
+        &self.sink
+    }
+
+    /// Closes every day up to and including `last` in all partitions, and commits.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub fn close_through(&mut self, last: Day) -> Result<(), Error> {
+        for owned in self.owned.values_mut() {
+            owned.partition.close_until(last.plus(1), &mut self.publisher)?;
+        }
+        self.commit()
+    }
+
+    /// The partitions owned, for writing tables.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.owned.values().map(|owned| &owned.partition)
+    }
+}
+
+fn count_records(setup: &WorkerSetup, records: &[Record<'_>]) {
+    let topic = [setup.shared.topic.as_str()];
+    let metrics = &setup.metrics;
+    metrics.records_consumed.with_label_values(&topic).inc_by(records.len() as u64);
+    let bytes: usize = records.iter().map(|record| record.value.len()).sum();
+    metrics.consumed_bytes.with_label_values(&topic).inc_by(bytes as u64);
+    metrics.batch_records.observe(f64::from(u32::try_from(records.len()).unwrap_or(u32::MAX)));
+}
+
+/// An error and its causes in one line.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

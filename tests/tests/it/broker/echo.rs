@@ -1,0 +1,137 @@
+//! The least worker that keeps the rules of the seams: it answers each record with one change.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cardlens_engine::{Clock as _, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic};
+use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
+use cardlens_model::{PartitionId, Position};
+use cardlens_tests::broker::Broker;
+
+/// Longest time for anything that a test waits for.
+const WAIT: Duration = Duration::from_secs(90);
+
+/// A configuration for this broker.
+pub fn config(broker: &Broker, instance: &str) -> KafkaConfig {
+    KafkaConfig {
+        bootstrap_servers: broker.bootstrap(),
+        group: "cardlens".to_owned(),
+        instance_id: instance.to_owned(),
+        worker: 0,
+        topics: Topics {
+            input: "cards".to_owned(),
+            changes: "cardlens.segment-changes".to_owned(),
+            current: "cardlens.customer-segments".to_owned(),
+            dead_letters: "cardlens.dead-letters".to_owned(),
+            decisions: "cardlens.decisions".to_owned(),
+        },
+        session_timeout: Duration::from_secs(6),
+        transaction_records_max: 20_000,
+        create_topics: true,
+        replication: Some(1),
+        sasl_password: None,
+        properties: BTreeMap::new(),
+    }
+}
+
+/// Joins.
+pub fn connect(config: &KafkaConfig) -> Result<(KafkaSource, KafkaSink)> {
+    Ok(cardlens_kafka::connect(config)?)
+}
+
+/// The worker.
+pub struct Echo {
+    pub source: KafkaSource,
+    pub sink: KafkaSink,
+    /// Where each partition stands.
+    pub at: BTreeMap<PartitionId, Position>,
+    pub outputs: Vec<Output>,
+    /// Records taken so far, committed or not.
+    pub taken: usize,
+    pub revoked: usize,
+}
+
+impl Echo {
+    pub fn new(config: &KafkaConfig) -> Result<Self> {
+        let (source, sink) = connect(config)?;
+        let (at, outputs) = (BTreeMap::new(), Vec::new());
+        Ok(Self { source, sink, at, outputs, taken: 0, revoked: 0 })
+    }
+
+    /// One call of the source, and a commit whenever there is nothing to read.
+    pub fn step(&mut self) -> Result<()> {
+        match self.source.poll(Duration::from_millis(100))? {
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    let committed = self.source.committed(partition)?;
+                    let low = self.source.bounds(partition)?.low;
+                    let at = committed.map_or(low, |committed| committed.position);
+                    self.source.resume(partition, at)?;
+                    self.at.insert(partition, at);
+                }
+            }
+            Polled::Revoked { partitions, lost } => {
+                self.revoked += partitions.len();
+                if lost {
+                    self.outputs.retain(|output| !partitions.contains(&output.partition));
+                } else {
+                    self.commit()?;
+                }
+                self.at.retain(|partition, _| !partitions.contains(partition));
+                self.source.released(&partitions);
+            }
+            Polled::Records { partition, records, next } => {
+                self.taken += records.len();
+                self.outputs.extend(records.iter().map(|record| Output {
+                    topic: Topic::Changes,
+                    partition,
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: Some(record.value.to_vec()),
+                    headers: record.headers.to_vec(),
+                }));
+                self.at.insert(partition, next);
+                if self.outputs.len() > 500 {
+                    self.commit()?;
+                }
+            }
+            Polled::Idle => self.commit()?,
+            Polled::Ended => anyhow::bail!("a topic has no end"),
+        }
+        Ok(())
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        if self.outputs.is_empty() {
+            return Ok(());
+        }
+        self.sink.commit(&self.outputs, &self.progress())?;
+        self.outputs.clear();
+        Ok(())
+    }
+
+    pub fn progress(&self) -> Vec<Progress> {
+        let progress = |(partition, position): (&PartitionId, &Position)| Progress {
+            partition: *partition,
+            position: *position,
+            metadata: format!("mark={}", position.0),
+        };
+        self.at.iter().map(progress).collect()
+    }
+
+    /// Steps until something is so.
+    pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
+        let clock = SystemClock::new();
+        while !done(self) {
+            ensure!(clock.elapsed() < WAIT, "not within {WAIT:?}: {what}");
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Steps until that many records were taken and committed.
+    pub fn take(&mut self, records: usize) -> Result<()> {
+        let all = |echo: &Self| echo.taken >= records && echo.outputs.is_empty();
+        self.until(&format!("{records} records"), all)
+    }
+}

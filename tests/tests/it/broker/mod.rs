@@ -1,0 +1,6 @@
+//! The Kafka source and sink against a real broker, one for each test.
+
+mod echo;
+mod seam;
+
+pub use echo::{Echo, config, connect};
