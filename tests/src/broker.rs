@@ -13,8 +13,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use cardlens_engine::{Clock as _, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
@@ -49,7 +49,8 @@ pub struct Broker {
 
 struct Process {
     id: u32,
-    events: Receiver<Event>,
+    /// Locked only to let threads share the broker.
+    events: Mutex<Receiver<Event>>,
 }
 
 enum Event {
@@ -151,27 +152,27 @@ impl Broker {
                 Ok(Event::Started) => break,
                 Ok(Event::Ended(status)) => bail!("the broker ended: {status:?}\n{}", self.tail()),
                 Err(_) => {
-                    self.process = Some(Process { id, events });
+                    self.process = Some(Process { id, events: Mutex::new(events) });
                     bail!("the broker is not ready after {WAIT:?}\n{}", self.tail());
                 }
             }
         }
-        self.process = Some(Process { id, events });
+        self.process = Some(Process { id, events: Mutex::new(events) });
         Ok(())
     }
 
     fn end(&mut self, signal: &str) -> Result<()> {
-        let Some(process) = self.process.take() else { return Ok(()) };
-        let id = process.id.to_string();
+        let Some(Process { id, events }) = self.process.take() else { return Ok(()) };
+        let events = events.into_inner().map_err(|_| anyhow!("a thread panicked"))?;
         // A process that has ended already is what is wanted.
-        Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status()?;
+        Command::new("kill").args([signal, &id.to_string()]).stderr(Stdio::null()).status()?;
         loop {
-            match process.events.recv_timeout(WAIT) {
+            match events.recv_timeout(WAIT) {
                 Ok(Event::Ended(_)) => return Ok(()),
                 Ok(_) => {}
                 Err(_) if signal == "-KILL" => bail!("the broker does not end\n{}", self.tail()),
                 Err(_) => {
-                    self.process = Some(process);
+                    self.process = Some(Process { id, events: Mutex::new(events) });
                     return self.end("-KILL");
                 }
             }
@@ -351,9 +352,7 @@ pub fn send(producer: &BaseProducer, topic: &str, record: &Written) -> Result<()
     loop {
         match producer.send(message) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(code), back))
-                if code == rdkafka::types::RDKafkaErrorCode::QueueFull =>
-            {
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 message = back;
                 producer.poll(Duration::from_millis(20));
             }
@@ -440,7 +439,7 @@ impl Read {
 
 /// Runs the process until it ends; keeps what it prints.
 fn own(mut command: Command, log: &Path, told: &Sender<Event>) {
-    let run = || -> std::io::Result<ExitStatus> {
+    let mut run = || -> std::io::Result<ExitStatus> {
         let mut log = File::options().create(true).append(true).open(log)?;
         let errors = log.try_clone()?;
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn()?;

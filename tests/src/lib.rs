@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "helpers of tests may panic")]
 
 pub mod backtest;
+pub mod broker;

@@ -1,4 +1,5 @@
 //! The one integration binary.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod broker;
 mod expected;

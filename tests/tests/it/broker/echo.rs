@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cardlens_engine::{Clock as _, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic};
+use cardlens_engine::{
+    Clock as _, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
+};
 use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
 use cardlens_model::{PartitionId, Position};
 use cardlens_tests::broker::Broker;

@@ -3,4 +3,4 @@
 mod echo;
 mod seam;
 
-pub use echo::{Echo, config, connect};
+pub use echo::{Echo, config};

@@ -87,28 +87,25 @@ fn two_workers_share_and_hand_over() -> Result<()> {
     };
     let sum = || taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum::<usize>();
     thread::scope(|scope| -> Result<()> {
-        let first = scope.spawn(|| run(0, "a"));
-        let staged = || -> Result<()> {
-            wait("the first takes everything", &|| sum() >= 1_000)?;
-            Ok(())
-        };
-        let staged = staged();
-        let second = scope.spawn(|| run(1, "b"));
         let mut made = 1_000;
-        // Written while partitions move, until the second has some of them.
-        let shared = wait("the second takes over some", &|| taken[1].load(Ordering::Relaxed) > 0)
-            .map(|()| made);
-        drop(shared);
-        while taken[1].load(Ordering::Relaxed) < 200 && made < 20_000 {
-            broker.produce("cards", &records(made, 100, 4))?;
-            made += 100;
-            thread::park_timeout(Duration::from_millis(20));
-        }
-        let all = wait("everything is taken", &|| sum() >= made);
+        let first = scope.spawn(|| run(0, "a"));
+        let fed = wait("the first takes everything", &|| sum() >= 1_000);
+        let second = scope.spawn(|| run(1, "b"));
+        let mut feed = || -> Result<()> {
+            // Written while partitions move, until the second has done some of the work.
+            while taken[1].load(Ordering::Relaxed) < 200 {
+                ensure!(made < 50_000, "the second gets nothing");
+                broker.produce("cards", &records(made, 100, 4))?;
+                made += 100;
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            wait("everything is taken", &|| sum() >= made)
+        };
+        let fed = fed.and_then(|()| feed());
         stop.store(true, Ordering::Relaxed);
         let revoked = first.join().unwrap()?;
         second.join().unwrap()?;
-        staged.and(all)?;
+        fed?;
         ensure!(revoked > 0, "nothing moved");
         check(&broker, made, 4)
     })

@@ -1,0 +1,403 @@
+//! The input as the worker sees it: assignments, runs of records, and what recovery reads.
+//!
+//! A thread of its own calls the consumer's poll, in which librdkafka runs the callbacks of the
+//! group; it never blocks for long, so the member is not taken for dead while the worker restores
+//! a partition. Records come past it: partitions deliver to a queue that the worker reads in
+//! batches.
+//!
+//! Invariants:
+//! - What the poll thread has to say comes before any record.
+//! - Records of a partition are delivered in order, from the position given to `resume`, and only
+//!   between `resume` and the next revocation or `stop`.
+//! - A position that is no longer, or not yet, in the log stops the partition; it is never
+//!   skipped. Offsets without a record (markers, aborted or compacted records) are no gap.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cardlens_engine::{Bounds, Broken, Committed, Error, Polled, Source};
+use cardlens_model::{PartitionId, Position, Record};
+use crossbeam_channel::Receiver;
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, warn};
+
+use crate::client::{Consumer, Deadline, Health, held};
+use crate::config::Topics;
+use crate::ffi::{Message, Messages, Queue};
+use crate::group::{Event, Group, Stored};
+use crate::recovery::{Recovery, Span, list, number, refused};
+use crate::sink::untagged;
+use crate::writer::Writer;
+
+/// Most messages taken at a time.
+pub const BATCH: usize = 4_096;
+/// Longest single wait of a call other than a stretch of recovery.
+pub const ASK: Duration = Duration::from_secs(5);
+/// Longest time that leaving may take; correctness never depends on leaving in good order.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// What the poll thread, the source and the sink have in common.
+pub struct Member {
+    /// The group's member.
+    pub consumer: Arc<Consumer>,
+    /// What it owns.
+    pub group: Arc<Group>,
+    /// What clients complain about.
+    pub health: Arc<Health>,
+    /// Topic names.
+    pub topics: Topics,
+    /// The producer: committed positions may be read only once it is in order.
+    pub writer: Mutex<Writer>,
+}
+
+/// Records of the partitions that the group assigned to this instance.
+pub struct KafkaSource {
+    member: Arc<Member>,
+    input: CString,
+    queue: Arc<Queue>,
+    events: Receiver<Event>,
+    messages: Messages,
+    /// First message of the batch that was not handed out.
+    cursor: usize,
+    /// Partitions being delivered, with the next offset of each.
+    live: BTreeMap<PartitionId, i64>,
+    recovery: Recovery,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KafkaSource {
+    /// Starts the poll thread of a consumer that has subscribed.
+    pub(crate) fn start(
+        member: Arc<Member>,
+        input: CString,
+        events: Receiver<Event>,
+        recovery: Recovery,
+    ) -> Result<Self, Error> {
+        let queue = Arc::new(Queue::new(&member.consumer));
+        member.group.wake_at(&queue);
+        let polled = Arc::clone(&member);
+        let spawned = std::thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(move || poll_until_closed(&polled));
+        let thread = spawned.map_err(|error| Error::caused("start the poll thread", error))?;
+        Ok(Self {
+            member,
+            input,
+            queue,
+            events,
+            messages: Messages::new(BATCH),
+            cursor: 0,
+            live: BTreeMap::new(),
+            recovery,
+            thread: Some(thread),
+        })
+    }
+
+    /// What clients last complained about.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.member.health)
+    }
+
+    /// The next thing that the poll thread has to say.
+    fn event(&mut self) -> Result<Option<Polled<'static>>, Error> {
+        match self.events.try_recv() {
+            Ok(Event::Assigned(partitions)) => Ok(Some(Polled::Assigned(partitions))),
+            Ok(Event::Revoked { partitions, lost }) => {
+                self.live.retain(|partition, _| !partitions.contains(partition));
+                Ok(Some(Polled::Revoked { partitions, lost }))
+            }
+            Ok(Event::Fatal(detail)) => Err(Error::Fenced { detail }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The next run of records of one live partition in the batch.
+    fn next_run(&mut self) -> Result<Option<(PartitionId, Range<usize>)>, Error> {
+        let messages = self.messages.as_slice();
+        while let Some(message) = messages.get(self.cursor) {
+            let (start, (partition, offset)) = (self.cursor, message.place());
+            self.cursor += 1;
+            let Ok(partition) = u32::try_from(partition).map(PartitionId) else { continue };
+            let Some(next) = self.live.get_mut(&partition) else { continue };
+            if let Some((code, text)) = message.error() {
+                let next = *next;
+                return Err(self.explain(partition, next, code, &text));
+            }
+            if offset < *next {
+                continue;
+            }
+            let same = |message: &&Message| {
+                message.place().0 == number(partition) && message.error().is_none()
+            };
+            self.cursor += messages[self.cursor..].iter().take_while(same).count();
+            *next = messages[self.cursor - 1].place().1 + 1;
+            return Ok(Some((partition, start..self.cursor)));
+        }
+        Ok(None)
+    }
+
+    /// Finds out what an error of a partition means, by what its log holds.
+    fn explain(
+        &self,
+        partition: PartitionId,
+        at: i64,
+        code: RDKafkaErrorCode,
+        text: &str,
+    ) -> Error {
+        let topic = &self.member.topics.input;
+        let missing = matches!(
+            code,
+            RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation
+        );
+        match missing.then(|| self.recovery.bounds(topic, partition)) {
+            Some(Ok(bounds)) => match outside(topic, partition, at, bounds) {
+                Some(broken) => broken,
+                None if code == RDKafkaErrorCode::LogTruncation => Error::Broken {
+                    partition,
+                    reason: Broken::Truncated,
+                    detail: format!("`{topic}`: records before {at} were replaced: {text}"),
+                },
+                None => refused(topic, partition, code, text),
+            },
+            _ => refused(topic, partition, code, text),
+        }
+    }
+
+    /// Errors of an output topic are outages: what it holds decides nothing about the input.
+    fn read_output(
+        &mut self,
+        topic: &str,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&Message),
+    ) -> Result<(), Error> {
+        let bounds = self.recovery.bounds(topic, partition)?;
+        let span = Span { topic, partition, from: bounds.low.0, to: bounds.high.0 };
+        let read = self.recovery.read(span, &mut |messages| {
+            messages.iter().for_each(&mut *each);
+            Ok(())
+        });
+        read.map_err(|error| match error {
+            Error::Broken { detail, .. } => Error::unavailable(detail),
+            error => error,
+        })
+    }
+}
+
+impl Source for KafkaSource {
+    fn poll(&mut self, wait: Duration) -> Result<Polled<'_>, Error> {
+        if let Some(polled) = self.event()? {
+            return Ok(polled);
+        }
+        let mut run = self.next_run()?;
+        if run.is_none() {
+            self.queue.fill(&mut self.messages, wait);
+            self.cursor = 0;
+            // The wait may have been ended to tell something.
+            if let Some(polled) = self.event()? {
+                return Ok(polled);
+            }
+            run = self.next_run()?;
+        }
+        let Some((partition, run)) = run else { return Ok(Polled::Idle) };
+        let next = self.live.get(&partition).copied().unwrap_or_default();
+        let records = self.messages.as_slice()[run].iter().map(Message::record).collect();
+        Ok(Polled::Records { partition, records, next: Position(next) })
+    }
+
+    fn committed(&mut self, partition: PartitionId) -> Result<Option<Committed>, Error> {
+        let deadline = Deadline::after(ASK);
+        // First the producer: until it is replaced, an old one may still move the position.
+        held(&self.member.writer).ready(deadline.left())?;
+        let stored = self.member.stored(partition, deadline.left())?;
+        self.member.group.store(partition, stored.clone());
+        Ok(stored.map(|(offset, text)| Committed {
+            position: Position(offset),
+            metadata: untagged(&text).to_owned(),
+        }))
+    }
+
+    fn bounds(&mut self, partition: PartitionId) -> Result<Bounds, Error> {
+        self.recovery.bounds(&self.member.topics.input, partition)
+    }
+
+    fn replay(
+        &mut self,
+        partition: PartitionId,
+        from: Position,
+        to: Position,
+        each: &mut dyn FnMut(&[Record<'_>]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let topic = self.member.topics.input.clone();
+        let bounds = self.recovery.bounds(&topic, partition)?;
+        for at in [from.0, to.0] {
+            if let Some(broken) = outside(&topic, partition, at, bounds).filter(|_| from < to) {
+                return Err(broken);
+            }
+        }
+        let span = Span { topic: &topic, partition, from: from.0, to: to.0 };
+        self.recovery.read(span, &mut |messages| {
+            let records: Vec<Record<'_>> = messages.iter().map(Message::record).collect();
+            each(&records)
+        })
+    }
+
+    fn published(
+        &mut self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+    ) -> Result<(), Error> {
+        let topic = self.member.topics.current.clone();
+        self.read_output(&topic, partition, &mut |message| {
+            let (key, value) = message.pair();
+            each(key.unwrap_or_default(), value);
+        })
+    }
+
+    fn decisions(
+        &mut self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let topic = self.member.topics.decisions.clone();
+        self.read_output(&topic, partition, &mut |message| {
+            each(message.pair().1.unwrap_or_default());
+        })
+    }
+
+    fn resume(&mut self, partition: PartitionId, at: Position) -> Result<(), Error> {
+        let consumer = &self.member.consumer;
+        let topic = &self.member.topics.input;
+        let what = || format!("begin `{topic}` partition {} at {}", partition.0, at.0);
+        self.queue.take(&self.input, number(partition));
+        let deadline = Deadline::after(ASK);
+        loop {
+            let sought = list(topic, partition, Offset::Offset(at.0))?;
+            let sought = consumer.seek_partitions(sought, deadline.left());
+            let sought = sought.map_err(|error| Error::caused(what(), error))?;
+            match sought.elements().first().map(|element| element.error()) {
+                Some(Ok(())) => break,
+                // The assignment is still on its way to the thread that carries it out.
+                Some(Err(KafkaError::OffsetFetch(RDKafkaErrorCode::State)))
+                    if !deadline.passed() =>
+                {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                Some(Err(error)) => return Err(Error::caused(what(), error)),
+                None => return Err(Error::unavailable(what())),
+            }
+        }
+        let resumed = consumer.resume(&list(topic, partition, Offset::Invalid)?);
+        resumed.map_err(|error| Error::caused(what(), error))?;
+        self.live.insert(partition, at.0);
+        Ok(())
+    }
+
+    fn stop(&mut self, partition: PartitionId) -> Result<(), Error> {
+        self.live.remove(&partition);
+        let paused = list(&self.member.topics.input, partition, Offset::Invalid)?;
+        let paused = self.member.consumer.pause(&paused);
+        paused.map_err(|error| Error::caused(format!("pause partition {}", partition.0), error))
+    }
+
+    fn released(&mut self, partitions: &[PartitionId]) {
+        self.member.group.release(partitions);
+    }
+
+    fn close(&mut self) {
+        self.live.clear();
+        self.member.group.close();
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Deadline::after(LEAVE);
+        while !thread.is_finished() && !deadline.passed() {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
+            drop(thread.join());
+        } else {
+            warn!("the group was not left in time; it will notice by itself");
+        }
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Member {
+    /// What is committed for a partition, once no transaction that could move it is open.
+    pub fn stored(&self, partition: PartitionId, wait: Duration) -> Result<Stored, Error> {
+        let topic = &self.topics.input;
+        let what = || {
+            let what =
+                format!("read the committed position of `{topic}` partition {}", partition.0);
+            self.health.explain(&what)
+        };
+        let asked = list(topic, partition, Offset::Invalid)?;
+        let answer = self.consumer.committed_offsets(asked, wait);
+        let answer = answer.map_err(|error| Error::caused(what(), error))?;
+        let elements = answer.elements();
+        let element = elements.first().ok_or_else(|| Error::unavailable(what()))?;
+        element.error().map_err(|error| Error::caused(what(), error))?;
+        Ok(match element.offset() {
+            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+            _ => None,
+        })
+    }
+}
+
+/// What it means when a position is not within what the log holds; none when it is.
+fn outside(topic: &str, partition: PartitionId, at: i64, bounds: Bounds) -> Option<Error> {
+    let (low, high) = (bounds.low.0, bounds.high.0);
+    let (reason, detail) = if at < low {
+        let gone = low - at;
+        let detail = format!(
+            "`{topic}`: position {at} is to be read, but the log begins at {low}: up to {gone} \
+             records were removed unread; lengthen its retention and bootstrap from history"
+        );
+        (Broken::InputGap, detail)
+    } else if at > high {
+        let detail = format!(
+            "`{topic}`: position {at} is to be read, but the log ends at {high}: it was truncated, \
+             or the topic was made anew; compare it with its replicas, or bootstrap from history"
+        );
+        (Broken::Truncated, detail)
+    } else {
+        return None;
+    };
+    Some(Error::Broken { partition, reason, detail })
+}
+
+/// Serves the callbacks of the group until the source is closed; then leaves.
+fn poll_until_closed(member: &Member) {
+    let consumer = &member.consumer;
+    while !member.group.closing() {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                let detail =
+                    member.health.explain(&format!("the group refused this member: {code}"));
+                member.group.tell(Event::Fatal(detail));
+                break;
+            }
+            Some(Err(error)) => debug!(%error, "consumer"),
+            // Delivered between assignment and pause, and delivered again later.
+            Some(Ok(_)) | None => {}
+        }
+    }
+    let deadline = Deadline::after(LEAVE);
+    if consumer.close_queue().is_ok() {
+        while !consumer.closed() && !deadline.passed() {
+            drop(consumer.poll(Duration::from_millis(100)));
+        }
+    }
+}
