@@ -7,4 +7,5 @@
 pub mod backtest;
 pub mod config;
 pub mod eval;
+pub mod generator;
 pub mod wiring;
