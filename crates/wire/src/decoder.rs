@@ -74,7 +74,7 @@ impl Decoder {
         }
         let bare = without_trailing_space(message);
         let plain = plain(bare);
-        let mut values = Values::ABSENT;
+        let mut values = Values::absent();
         if plain && let Some(reading) = self.templates.read(bare, &mut values) {
             self.counts.templates += 1;
             if reading == Reading::CardNumber {
@@ -135,7 +135,7 @@ impl Decoder {
         record_idx: u32,
         batch: &mut Batch,
     ) -> Result<(), Reason> {
-        let mut values = Values::ABSENT;
+        let mut values = Values::absent();
         let mut length = 0;
         let mut card_number = false;
         for field in Field::ALL {

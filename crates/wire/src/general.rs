@@ -67,7 +67,7 @@ pub(crate) fn read<'a>(
     }
     let Walk { scratch, values: held, .. } = walk;
     let scratch: &'a [u8] = scratch;
-    let mut values = Values::ABSENT;
+    let mut values = Values::absent();
     for (field, held) in Field::ALL.into_iter().zip(held) {
         values.set(
             field,

@@ -45,16 +45,38 @@ impl Value<'_> {
 /// A record's values by field.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values<'a> {
-    values: [Value<'a>; Field::COUNT],
+    /// One more than there are fields: values of no field are written to the last and not read,
+    /// which is faster than asking each time.
+    values: [Value<'a>; Field::COUNT + 1],
+}
+
+/// Where a value is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot(usize);
+
+impl Slot {
+    /// The place of a field's value, or the one for values of no field.
+    pub(crate) fn of(field: Option<Field>) -> Self {
+        Self(field.map_or(Field::COUNT, |field| field as usize))
+    }
 }
 
 impl<'a> Values<'a> {
     /// Of a record without any.
-    pub(crate) const ABSENT: Self = Self { values: [Value::Absent; Field::COUNT] };
+    #[inline]
+    pub(crate) fn absent() -> Self {
+        Self { values: [Value::Absent; Field::COUNT + 1] }
+    }
+
+    pub(crate) fn set(&mut self, field: Field, value: Value<'a>) {
+        self.put(Slot::of(Some(field)), value);
+    }
 
     #[inline]
-    pub(crate) fn set(&mut self, field: Field, value: Value<'a>) {
-        self.values[field as usize] = value;
+    pub(crate) fn put(&mut self, slot: Slot, value: Value<'a>) {
+        if let Some(place) = self.values.get_mut(slot.0) {
+            *place = value;
+        }
     }
 
     /// The value of a field; an empty text counts as absent.
