@@ -379,9 +379,4 @@ impl Ledger {
             ("long_ids", self.long_ids.capacity()),
         ]
     }
-
-    /// Share of `spare` that lies between blocks.
-    pub(crate) fn bytes_between(&self) -> usize {
-        self.blocks.granules_free() * GRANULE * size_of::<Posting>()
-    }
 }

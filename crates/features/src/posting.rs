@@ -184,6 +184,11 @@ impl Posting {
         Category((self.high >> 15 & 63) as u8)
     }
 
+    /// Moves the posting to another category; its place among those of the same instant stays.
+    pub(crate) fn set_category(&mut self, category: Category) {
+        self.high = self.high & !(63 << 15) | u64::from(category.0 & 63) << 15;
+    }
+
     pub(crate) fn country(self) -> u8 {
         (self.high >> 3 & 255) as u8
     }

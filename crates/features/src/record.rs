@@ -97,7 +97,8 @@ impl Ledger {
         plain
     }
 
-    fn reach(&self, slot: Slot, now: Moment) -> Reach {
+    /// What counts of a customer at the moment.
+    pub(crate) fn reach(&self, slot: Slot, now: Moment) -> Reach {
         let as_of = self.as_of(slot, now.open).0;
         let oldest = Day(as_of.saturating_sub(i32::from(HORIZON_DAYS) - 1));
         Reach { remembered: now.remembered, oldest }

@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     gather::{Gather, Subject},
     index::Index,
-    ledger::{BEGUN, Ledger, SEEN, Slot},
+    ledger::{BEGUN, Ledger, Reach, SEEN, Slot},
     plan::Plan,
     record::{Moment, Verdict},
     rows::{Origin, Point, Rows},
@@ -234,6 +234,11 @@ impl Table {
             open: self.clock.open_day(),
             remembered: self.clock.remembered(),
         }
+    }
+
+    /// What counts of a customer at the moment.
+    pub(crate) fn reach(&self, slot: Slot) -> Reach {
+        self.ledger.reach(slot, self.moment())
     }
 
     /// Writes a row for every closed day for which the customer has none.
