@@ -85,6 +85,7 @@ impl Backtest {
                 transaction_records_max: 100_000,
                 snapshot_interval: None,
                 idle_after: None,
+                memory_limit: None,
             },
             names: Names { service: config.service.name.clone(), input: deployment.topic.clone() },
             store: None,

@@ -6,6 +6,8 @@
 
 pub mod backtest;
 pub mod config;
+pub mod demo;
 pub mod eval;
 pub mod generator;
+pub mod run;
 pub mod wiring;

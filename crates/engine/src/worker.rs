@@ -31,6 +31,8 @@ pub struct Pace {
     pub snapshot_interval: Option<Duration>,
     /// A partition without input for so long follows the slowest active one.
     pub idle_after: Option<Duration>,
+    /// Most bytes of state; no limit when absent.
+    pub memory_limit: Option<u64>,
 }
 
 /// Makes the decoder of a partition.
@@ -96,6 +98,8 @@ pub struct Worker<S, K> {
     oldest_append: Option<i64>,
     last_commit: Duration,
     last_lag: Duration,
+    /// Bytes of state when last counted.
+    state_bytes: usize,
     /// A commit failed and must be repeated before anything else is taken.
     blocked: bool,
 }
@@ -117,6 +121,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             oldest_append: None,
             last_commit: now,
             last_lag: now,
+            state_bytes: 0,
             blocked: false,
         }
     }
@@ -381,7 +386,22 @@ impl<S: Source, K: Sink> Worker<S, K> {
         }
         self.committed(started);
         self.snapshots(false);
-        Ok(())
+        self.check_memory()
+    }
+
+    /// State beyond the limit stops the worker, after a snapshot of all of it, with what to do.
+    fn check_memory(&mut self) -> Result<(), Error> {
+        let Some(limit) = self.setup.pace.memory_limit else { return Ok(()) };
+        if u64::try_from(self.state_bytes).unwrap_or(u64::MAX) <= limit {
+            return Ok(());
+        }
+        self.snapshots(true);
+        let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
+        Err(Error::Setup(format!(
+            "state of {customers} customers takes {} bytes, more than [state] memory_limit allows \
+             ({limit}): raise it, or add an instance",
+            self.state_bytes
+        )))
     }
 
     /// Metrics and observers after a commit.
@@ -428,6 +448,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 *bytes.entry(part).or_insert(0) += size;
             }
         }
+        self.state_bytes = bytes.values().sum();
         for (part, size) in bytes {
             let gauge = self.setup.metrics.state_bytes.with_label_values(&[part]);
             gauge.set(i64::try_from(size).unwrap_or(i64::MAX));

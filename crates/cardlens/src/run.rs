@@ -1,0 +1,203 @@
+//! `cardlens run`: the engine beside a real Kafka.
+//!
+//! One worker owns the partitions that the group gives to this instance. When somebody else has
+//! taken over, or the outcome of a commit cannot be known, everything held is dropped and the
+//! worker starts anew from what was committed: correctness never depends on how it ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use cardlens_engine::{
+    Action, Clock, Deployment, Health, Metrics, Names, Pace, Shared, SnapshotStore, SystemClock,
+    Worker, WorkerSetup,
+};
+use cardlens_kafka::{Counters, KafkaConfig, Topics};
+use cardlens_model::PartitionId;
+use tracing::{info, warn};
+
+use crate::config::{Config, host_name};
+
+/// Told of partitions that start, stop and go.
+pub type Report = Arc<dyn Fn(PartitionId, Option<Health>) + Send + Sync>;
+
+/// Least and greatest time between two starts of a worker.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// Everything that a start of the worker needs again.
+pub struct Engine {
+    config: Config,
+    deployment: Deployment,
+    shared: Arc<Shared>,
+    kafka: KafkaConfig,
+    metrics: Metrics,
+    report: Report,
+    /// What brokers last complained of, for `/readyz`.
+    pub broker_health: Arc<cardlens_kafka::Health>,
+}
+
+impl Engine {
+    /// Puts a deployment and its configuration together.
+    ///
+    /// # Errors
+    /// A secret that cannot be read.
+    pub fn new(
+        config: Config,
+        deployment: Deployment,
+        shared: Arc<Shared>,
+        metrics: Metrics,
+        report: Report,
+    ) -> anyhow::Result<Self> {
+        let kafka = kafka_config(&config, &deployment.topic)?;
+        let rules = shared.lens.rules();
+        let labels = [rules.version.to_string(), rules.digest.clone()];
+        metrics.rules_info.with_label_values(&[labels[0].as_str(), labels[1].as_str()]).set(1);
+        for (axis, stages) in [("value", &rules.tiers), ("lifecycle", &rules.lifecycle)] {
+            stages.iter().for_each(|stage| metrics.start_segment(axis, &stage.name));
+        }
+        rules.needs.iter().for_each(|need| metrics.start_segment("need", &need.name));
+        let limit = config.state.memory_limit.and_then(|limit| i64::try_from(limit).ok());
+        metrics.memory_limit.set(limit.unwrap_or(0));
+        let broker_health = Arc::default();
+        Ok(Self { config, deployment, shared, kafka, metrics, report, broker_health })
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// Topics or settings that are not as they must be, a rule that fails on the data, or more
+    /// state than the limit.
+    pub fn run(&self, stop: &AtomicBool) -> anyhow::Result<()> {
+        let clock = SystemClock::new();
+        let mut backoff = BACKOFF.0;
+        while !stop.load(Ordering::Relaxed) {
+            let started = clock.elapsed();
+            let error = match self.run_once(stop) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let engine = error.downcast_ref::<cardlens_engine::Error>();
+            let again = match engine {
+                Some(cardlens_engine::Error::Fenced { .. }) => true,
+                Some(error) => error.action() == Action::Retry,
+                None => false,
+            };
+            if !again {
+                return Err(error);
+            }
+            self.metrics.worker_restarts.inc();
+            if clock.elapsed().saturating_sub(started) > BACKOFF.1 {
+                backoff = BACKOFF.0;
+            }
+            warn!(wait = ?backoff, "the worker starts anew: {error:#}");
+            wait(backoff, stop, &clock);
+            backoff = (backoff * 2).min(BACKOFF.1);
+        }
+        Ok(())
+    }
+
+    fn run_once(&self, stop: &AtomicBool) -> anyhow::Result<()> {
+        let (source, sink) = cardlens_kafka::connect_with(&self.kafka, &self.broker_health)?;
+        let counters = sink.counters();
+        let mut exported = Exported::default();
+        let metrics = self.metrics.clone();
+        let state = &self.config.state;
+        let generations = usize::try_from(state.snapshot_generations).unwrap_or(usize::MAX);
+        let deployment = self.deployment.clone();
+        let shared = Arc::clone(&self.shared);
+        let report = Arc::clone(&self.report);
+        let setup = WorkerSetup {
+            clock: Box::new(SystemClock::new()),
+            shared: Arc::clone(&self.shared),
+            pace: Pace {
+                commit_interval: self.config.kafka.commit_interval,
+                transaction_records_max: usize::try_from(self.config.kafka.transaction_records_max)
+                    .unwrap_or(usize::MAX),
+                snapshot_interval: Some(state.snapshot_interval),
+                idle_after: Some(self.config.time.idle_after),
+                memory_limit: state.memory_limit,
+            },
+            names: Names {
+                service: self.config.service.name.clone(),
+                input: self.deployment.topic.clone(),
+            },
+            store: Some(SnapshotStore::local(&state.store, generations)?),
+            metrics: self.metrics.clone(),
+            decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
+            observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
+            health: Box::new(move |partition, health| report(partition, health)),
+        };
+        info!(group = self.kafka.group, instance = self.kafka.instance_id, "joining the group");
+        Worker::new(source, sink, setup).run(stop)?;
+        Ok(())
+    }
+}
+
+/// Waits without missing a request to stop.
+fn wait(time: Duration, stop: &AtomicBool, clock: &SystemClock) {
+    let until = clock.elapsed() + time;
+    while clock.elapsed() < until && !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn kafka_config(config: &Config, topic: &str) -> anyhow::Result<KafkaConfig> {
+    let Some(bootstrap_servers) = config.kafka.bootstrap_servers.clone() else {
+        bail!("kafka.bootstrap_servers is not set");
+    };
+    let instance_id = match &config.kafka.instance_id {
+        Some(id) => id.clone(),
+        None => host_name().context("read the host name for kafka.instance_id")?,
+    };
+    let sasl_password = config.kafka.sasl_password().map_err(|p| anyhow::anyhow!("{p}"))?;
+    let output = &config.output;
+    Ok(KafkaConfig {
+        bootstrap_servers,
+        group: config.service.name.clone(),
+        instance_id,
+        worker: 0,
+        topics: Topics {
+            input: topic.to_owned(),
+            changes: output.changes.clone(),
+            current: output.current.clone(),
+            dead_letters: output.dead_letters.clone(),
+            decisions: output.decisions.clone(),
+        },
+        session_timeout: config.kafka.session_timeout,
+        transaction_records_max: usize::try_from(config.kafka.transaction_records_max)
+            .unwrap_or(usize::MAX),
+        create_topics: output.create_topics,
+        replication: None,
+        sasl_password,
+        properties: config.kafka.properties.clone(),
+    })
+}
+
+/// What of the client's counters is already in the metrics.
+#[derive(Default)]
+struct Exported([u64; 9]);
+
+impl Exported {
+    fn update(&mut self, counters: &Counters, metrics: &Metrics) {
+        let transactions = &metrics.transactions;
+        let rebuilds = &metrics.producer_rebuilds;
+        let rebalances = &metrics.rebalances;
+        let of: [(&AtomicU64, &prometheus::IntCounterVec, &str); 9] = [
+            (&counters.aborted, transactions, "aborted"),
+            (&counters.fenced, transactions, "fenced"),
+            (&counters.unknown, transactions, "unknown"),
+            (&counters.rebuilt_failed, rebuilds, "failed"),
+            (&counters.rebuilt_timed_out, rebuilds, "timed_out"),
+            (&counters.rebuilt_retried, rebuilds, "retried"),
+            (&counters.assigned, rebalances, "assigned"),
+            (&counters.revoked, rebalances, "revoked"),
+            (&counters.lost, rebalances, "lost"),
+        ];
+        for (seen, (counter, metric, label)) in self.0.iter_mut().zip(of) {
+            let now = counter.load(Ordering::Relaxed);
+            metric.with_label_values(&[label]).inc_by(now.saturating_sub(*seen));
+            *seen = now;
+        }
+    }
+}
