@@ -1,0 +1,133 @@
+//! Whether this process does its work, and if not, why.
+//!
+//! Workers say how their partitions stand, verbs what the process still waits for. Not ready is no
+//! fault: a process that restores is alive. Only one that said it is dead should be restarted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// How a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum PartitionHealth {
+    /// State is being rebuilt.
+    Restoring,
+    /// Takes records, or has none to take.
+    Running,
+    /// Has records to take and does not get on.
+    Stalled(String),
+    /// Cannot go on.
+    Stopped(String),
+}
+
+/// Shared by everyone who has something to say; clones say it of the same process.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    partitions: BTreeMap<u32, PartitionHealth>,
+    waiting_for: BTreeMap<&'static str, String>,
+    dead: Option<String>,
+}
+
+/// What is asked for by `/readyz?verbose`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether the process can be relied on.
+    pub ready: bool,
+    /// Why not, in sentences; empty when ready.
+    pub reasons: Vec<String>,
+    /// Every assigned partition.
+    pub partitions: BTreeMap<u32, PartitionHealth>,
+}
+
+impl Health {
+    /// A process that is starting, which is a reason of its own until [`Health::met`].
+    #[must_use]
+    pub fn starting() -> Self {
+        let health = Self::default();
+        health.waits_for("start", "starting");
+        health
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements, so a panic elsewhere does not spoil it.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how a partition stands; nothing for one that was given back.
+    pub fn partition(&self, partition: u32, health: Option<PartitionHealth>) {
+        let mut state = self.state();
+        match health {
+            Some(health) => drop(state.partitions.insert(partition, health)),
+            None => drop(state.partitions.remove(&partition)),
+        }
+    }
+
+    /// The process is not ready, for a reason of that name.
+    pub fn waits_for(&self, name: &'static str, why: impl Into<String>) {
+        self.state().waiting_for.insert(name, why.into());
+    }
+
+    /// The reason of that name is gone.
+    pub fn met(&self, name: &'static str) {
+        self.state().waiting_for.remove(name);
+    }
+
+    /// The process will not recover: it should be restarted.
+    pub fn dead(&self, why: impl Into<String>) {
+        self.state().dead = Some(why.into());
+    }
+
+    /// Why the process should be restarted, if it should.
+    #[must_use]
+    pub fn why_dead(&self) -> Option<String> {
+        self.state().dead.clone()
+    }
+
+    /// Everything at once.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let state = self.state().clone();
+        let mut reasons: Vec<String> = state.dead.into_iter().collect();
+        reasons.extend(state.waiting_for.into_values());
+        for (partition, health) in &state.partitions {
+            let why = match health {
+                PartitionHealth::Running => continue,
+                PartitionHealth::Restoring => "is being restored".to_owned(),
+                PartitionHealth::Stalled(why) => format!("does not get on: {why}"),
+                PartitionHealth::Stopped(why) => format!("is stopped: {why}"),
+            };
+            reasons.push(format!("partition {partition} {why}"));
+        }
+        Report { ready: reasons.is_empty(), reasons, partitions: state.partitions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_nothing_is_in_the_way() {
+        let health = Health::starting();
+        assert_eq!(health.report().reasons, ["starting"]);
+        health.met("start");
+        assert!(health.report().ready);
+        health.partition(3, Some(PartitionHealth::Restoring));
+        health.partition(1, Some(PartitionHealth::Stopped("input gap".into())));
+        health.partition(2, Some(PartitionHealth::Running));
+        let expected = ["partition 1 is stopped: input gap", "partition 3 is being restored"];
+        assert_eq!(health.report().reasons, expected);
+        health.partition(3, Some(PartitionHealth::Running));
+        health.partition(1, None);
+        assert!(health.report().ready && health.why_dead().is_none());
+        health.dead("worker is gone");
+        assert_eq!(health.report().reasons, ["worker is gone"]);
+    }
+}
