@@ -100,6 +100,18 @@ impl Blocks {
         block
     }
 
+    /// Makes a block smaller where it lies.
+    pub(crate) fn shrink(&mut self, block: u32, size: u32) {
+        let tag = self.tag(block);
+        if size >= tag.size {
+            return;
+        }
+        self.split(block, tag, size);
+        // The rest may have a free neighbour, or be the last.
+        self.unlink(block + size);
+        self.release(block + size);
+    }
+
     /// Makes a block larger where it lies, if what follows is free.
     pub(crate) fn extend(&mut self, block: u32, size: u32) -> bool {
         let mut tag = self.tag(block);
@@ -263,9 +275,13 @@ mod tests {
             match random / 150 % 3 {
                 0 | 1 if held.len() < 500 => held.push((blocks.allocate(size), size)),
                 2 if !held.is_empty() => {
-                    let (block, old) = &mut held[random as usize / 450 % 500 % 7 % 2];
-                    if blocks.extend(*block, *old + size) {
-                        *old += size;
+                    let place = random as usize / 450 % held.len();
+                    let (block, old) = &mut held[place];
+                    if size < *old {
+                        blocks.shrink(*block, size);
+                        *old = size;
+                    } else if size > *old && blocks.extend(*block, size) {
+                        *old = size;
                     }
                 }
                 _ if !held.is_empty() => {

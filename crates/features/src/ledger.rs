@@ -340,21 +340,19 @@ impl Ledger {
         let size = u32::try_from(granules).expect(bounded);
         let old = self.place(slot);
         let header = *self.header(slot);
-        let block = if header.block == NONE {
-            self.blocks.allocate(size)
-        } else if size > self.blocks.size(header.block) && self.blocks.extend(header.block, size) {
-            header.block
-        } else {
-            self.blocks.allocate(size)
-        };
+        let here = header.block != NONE
+            && (size <= self.blocks.size(header.block) || self.blocks.extend(header.block, size));
+        let block = if here { header.block } else { self.blocks.allocate(size) };
         let start = block as usize * GRANULE + 1;
         let postings_max = granules * GRANULE - 1 - ids_max / 2;
         let units = self.blocks.units_mut();
-        // Ids first: in a block that grew where it lies, they move back and postings stay.
+        // Ids first: in a block that stays where it lies, they move and postings do not.
         let words = words_mut(units);
         words.copy_within(old.ids_at..old.ids_at + old.ids, (start + postings_max) * 2);
         units.copy_within(old.postings_at..old.postings_at + old.postings, start);
-        if header.block != NONE && header.block != block {
+        if here {
+            self.blocks.shrink(block, size);
+        } else if header.block != NONE {
             self.blocks.release(header.block);
         }
         let header = self.header_mut(slot);

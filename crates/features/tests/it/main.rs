@@ -4,4 +4,7 @@
 mod micro;
 mod naive;
 mod property;
+mod rules;
+mod snapshots;
 mod support;
+mod sweeps;

@@ -177,7 +177,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every row on the way is what the obvious program makes of the records so far: records come
     /// in the order of their delayed times, days close in between, and years go by.
@@ -235,7 +235,7 @@ fn check_rows(entries: &[Entry], slice: usize) -> Result<(), TestCaseError> {
         so_far.push(entry.clone());
         for (at, (point, found)) in run.take().into_iter().enumerate() {
             // The obvious program takes its time: of days without records, some will do.
-            if matches!(point.origin, Origin::DayClose(_)) && at % 5 != 0 {
+            if matches!(point.origin, Origin::DayClose(_)) && at % 13 != 0 {
                 continue;
             }
             // Rows of closed days come before the record itself.

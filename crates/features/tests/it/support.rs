@@ -1,6 +1,6 @@
 //! Records and tables for tests, in few words.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::{Array, Float64Array, Int64Array, RecordBatch};
 use cardlens_features::{Applied, Outcome, Plan, Point, Rows, Table, TableConfig};
@@ -75,17 +75,20 @@ impl Entry {
     }
 }
 
-/// Groceries, restaurants, pets, cash_advance, other; MCC 9000 is withheld.
-pub fn categories() -> CategoryTable {
-    let ranges = [
-        (5411, 5411, "groceries"),
-        (5812, 5812, "restaurants"),
-        (742, 742, "pets"),
-        (5912, 5912, "pharmacy"),
-        (5651, 5651, "clothing"),
-        (5541, 5541, "fuel"),
-    ];
-    CategoryTable::new(&ranges, &[9000]).unwrap()
+/// Groceries, restaurants, pets, pharmacy, clothing, fuel, cash_advance, other; 9000 is withheld.
+pub fn categories() -> &'static CategoryTable {
+    static TABLE: LazyLock<CategoryTable> = LazyLock::new(|| {
+        let ranges = [
+            (5411, 5411, "groceries"),
+            (5812, 5812, "restaurants"),
+            (742, 742, "pets"),
+            (5912, 5912, "pharmacy"),
+            (5651, 5651, "clothing"),
+            (5541, 5541, "fuel"),
+        ];
+        CategoryTable::new(&ranges, &[9000]).unwrap()
+    });
+    &TABLE
 }
 
 pub fn value() -> ValueModel {
@@ -110,8 +113,8 @@ pub fn value() -> ValueModel {
 pub fn config(names: &[&str]) -> TableConfig {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     TableConfig {
-        columns: Plan::new(&names, &categories()).unwrap(),
-        categories: Arc::new(categories()),
+        columns: Plan::new(&names, categories()).unwrap(),
+        categories: Arc::new(categories().clone()),
         value: value(),
         calendar: Calendar::utc(),
         settle_ms: 0,
