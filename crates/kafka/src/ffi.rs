@@ -68,6 +68,7 @@ impl Queue {
     /// Replaces what is in `into` by what is here, sorted by partition, in order within each.
     pub fn fill(&self, into: &mut Messages, wait: Duration) {
         into.clear();
+        into.client = Some(Arc::clone(&self.client));
         let room = into.slots.len();
         let slots: *mut *mut sys::RDKafkaMessage = into.slots.as_mut_ptr().cast();
         let mut take = |wait, most| {
@@ -157,6 +158,8 @@ impl Headers for Message {
 pub struct Messages {
     slots: Box<[Message]>,
     len: usize,
+    /// Whose they are: a client waits in its destruction until they are given back.
+    client: Option<Arc<BaseConsumer<Context>>>,
 }
 
 // SAFETY: messages belong to no thread.
@@ -166,7 +169,7 @@ impl Messages {
     /// Room for `most` messages at a time, at least one.
     pub fn new(most: usize) -> Self {
         let slots = (0..most.max(1)).map(|_| Message(ptr::null_mut())).collect();
-        Self { slots, len: 0 }
+        Self { slots, len: 0, client: None }
     }
 
     /// What was taken.

@@ -21,7 +21,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Consumer, Context, Deadline, Health};
+use crate::client::{Consumer, Context, Deadline, Health, take_errors};
 use crate::config::KafkaConfig;
 use crate::ffi::{Message, Messages, Queue};
 
@@ -70,12 +70,13 @@ impl Recovery {
 
     /// The oldest offset and the high watermark.
     pub fn bounds(&self, topic: &str, partition: PartitionId) -> Result<Bounds, Error> {
-        let asked = self.watermarks.fetch_watermarks(topic, number(partition), ASK);
-        // Errors of the client are told only to who polls it.
-        drop(self.watermarks.poll(Duration::ZERO));
-        match asked {
-            Ok((low, high)) => Ok(Bounds { low: Position(low), high: Position(high) }),
+        match self.watermarks.fetch_watermarks(topic, number(partition), ASK) {
+            Ok((low, high)) => {
+                drop(self.watermarks.poll(Duration::ZERO));
+                Ok(Bounds { low: Position(low), high: Position(high) })
+            }
             Err(error) => {
+                take_errors(&self.watermarks);
                 let what = format!("ask where `{topic}` partition {} begins and ends", partition.0);
                 Err(Error::caused(self.health.explain(&what), error))
             }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cardlens_engine::{Bounds, Broken, Committed, Error, Polled, Source};
@@ -82,7 +82,7 @@ impl KafkaSource {
         let queue = Arc::new(Queue::new(&member.consumer));
         member.group.wake_at(&queue);
         let polled = Arc::clone(&member);
-        let spawned = std::thread::Builder::new()
+        let spawned = thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_closed(&polled));
         let thread = spawned.map_err(|error| Error::caused("start the poll thread", error))?;
@@ -289,7 +289,7 @@ impl Source for KafkaSource {
                 Some(Err(KafkaError::OffsetFetch(RDKafkaErrorCode::State)))
                     if !deadline.passed() =>
                 {
-                    std::thread::park_timeout(Duration::from_millis(5));
+                    thread::park_timeout(Duration::from_millis(5));
                 }
                 Some(Err(error)) => return Err(Error::caused(what(), error)),
                 None => return Err(Error::unavailable(what())),
@@ -318,7 +318,7 @@ impl Source for KafkaSource {
         let Some(thread) = self.thread.take() else { return };
         let deadline = Deadline::after(LEAVE);
         while !thread.is_finished() && !deadline.passed() {
-            std::thread::park_timeout(Duration::from_millis(5));
+            thread::park_timeout(Duration::from_millis(5));
         }
         if thread.is_finished() {
             drop(thread.join());
@@ -343,9 +343,16 @@ impl Member {
                 format!("read the committed position of `{topic}` partition {}", partition.0);
             self.health.explain(&what)
         };
-        let asked = list(topic, partition, Offset::Invalid)?;
-        let answer = self.consumer.committed_offsets(asked, wait);
-        let answer = answer.map_err(|error| Error::caused(what(), error))?;
+        let deadline = Deadline::after(wait);
+        // While a coordinator starts, or a transaction is open, it says so instead of answering.
+        let answer = loop {
+            let asked = list(topic, partition, Offset::Invalid)?;
+            match self.consumer.committed_offsets(asked, deadline.left()) {
+                Ok(answer) => break answer,
+                Err(error) if deadline.passed() => return Err(Error::caused(what(), error)),
+                Err(_) => thread::park_timeout(Duration::from_millis(20)),
+            }
+        };
         let elements = answer.elements();
         let element = elements.first().ok_or_else(|| Error::unavailable(what()))?;
         element.error().map_err(|error| Error::caused(what(), error))?;

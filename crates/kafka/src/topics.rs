@@ -18,7 +18,7 @@ use rdkafka::admin::{
 use rdkafka::consumer::Consumer as _;
 use tracing::info;
 
-use crate::client::{Consumer, Context, Deadline, Health};
+use crate::client::{Consumer, Context, Deadline, Health, take_errors};
 use crate::config::KafkaConfig;
 
 /// Longest time for a question to the brokers.
@@ -77,10 +77,10 @@ pub fn prepare(config: &KafkaConfig, health: &Arc<Health>) -> Result<Vec<String>
 /// Every topic that may be seen, with its number of partitions.
 fn partitions(asker: &Consumer, health: &Health) -> Result<BTreeMap<String, usize>, Error> {
     // Of all topics, because asking for one by name may make it.
-    let asked = asker.fetch_metadata(None, ASK);
-    drop(asker.poll(Duration::ZERO));
-    let metadata =
-        asked.map_err(|error| Error::caused(health.explain("list the topics"), error))?;
+    let metadata = asker.fetch_metadata(None, ASK).map_err(|error| {
+        take_errors(asker);
+        Error::caused(health.explain("list the topics"), error)
+    })?;
     let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(known.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
 }

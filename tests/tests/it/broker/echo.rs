@@ -9,7 +9,7 @@ use cardlens_engine::{
 };
 use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
 use cardlens_model::{PartitionId, Position};
-use cardlens_tests::broker::Broker;
+use cardlens_tests::broker::{Broker, Written};
 
 /// Longest time for anything that a test waits for.
 const WAIT: Duration = Duration::from_secs(90);
@@ -35,6 +35,18 @@ pub fn config(broker: &Broker, instance: &str) -> KafkaConfig {
         sasl_password: None,
         properties: BTreeMap::new(),
     }
+}
+
+/// Records with a number each, spread over partitions in turn.
+pub fn records(from: usize, count: usize, partitions: i32) -> Vec<Written> {
+    (from..from + count)
+        .map(|n| {
+            let partition = i32::try_from(n).unwrap() % partitions;
+            let mut record = Written::new(partition, &format!("C{n}"), &format!("{n}"));
+            record.headers = vec![("n".to_owned(), n.to_string().into_bytes())];
+            record
+        })
+        .collect()
 }
 
 /// Joins.
@@ -104,12 +116,17 @@ impl Echo {
     }
 
     pub fn commit(&mut self) -> Result<()> {
+        self.commit_unless_empty()?;
+        self.outputs.clear();
+        Ok(())
+    }
+
+    /// The commit alone: the outputs stay, to be sent again.
+    pub fn commit_unless_empty(&mut self) -> Result<(), cardlens_engine::Error> {
         if self.outputs.is_empty() {
             return Ok(());
         }
-        self.sink.commit(&self.outputs, &self.progress())?;
-        self.outputs.clear();
-        Ok(())
+        self.sink.commit(&self.outputs, &self.progress())
     }
 
     pub fn progress(&self) -> Vec<Progress> {

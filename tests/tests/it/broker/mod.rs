@@ -1,6 +1,9 @@
 //! The Kafka source and sink against a real broker, one for each test.
 
 mod echo;
+mod fence;
+mod recovery;
 mod seam;
+mod topics;
 
-pub use echo::{Echo, config};
+pub use echo::{Echo, config, records};

@@ -7,23 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use cardlens_engine::{Clock as _, Source as _, SystemClock};
 use cardlens_model::{PartitionId, Position};
-use cardlens_tests::broker::{Broker, Isolation, Written};
+use cardlens_tests::broker::{Broker, Isolation};
 
-use super::{Echo, config};
-
-fn records(from: usize, count: usize, partitions: i32) -> Vec<Written> {
-    (from..from + count)
-        .map(|n| {
-            let partition = i32::try_from(n).unwrap() % partitions;
-            let mut record = Written::new(partition, &format!("C{n}"), &format!("{n}"));
-            record.headers = vec![("n".to_owned(), n.to_string().into_bytes())];
-            record
-        })
-        .collect()
-}
+use super::{Echo, config, records};
 
 /// Every record was answered once, by the value, in the order of its partition.
-fn check(broker: &Broker, count: usize, partitions: i32) -> Result<()> {
+pub fn check(broker: &Broker, count: usize, partitions: i32) -> Result<()> {
     let read = broker.read_all("cardlens.segment-changes", Isolation::Committed)?;
     for partition in 0..partitions {
         let of = |n: &usize| i32::try_from(*n).unwrap() % partitions == partition;

@@ -1,0 +1,92 @@
+//! Failures in the middle: nothing is lost, nothing is written twice, and the older one gives way.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cardlens_engine::{Clock as _, Error, Output, Sink as _, SystemClock, Topic};
+use cardlens_model::PartitionId;
+use cardlens_tests::broker::{Broker, Isolation};
+
+use super::seam::check;
+use super::{Echo, config, records};
+
+#[test]
+fn an_older_owner_gives_way() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create_topic("cards", 2, &[])?;
+    broker.produce("cards", &records(0, 200, 2))?;
+    let config = config(&broker, "a");
+    let mut zombie = Echo::new(&config)?;
+    zombie.take(200)?;
+
+    // A second process with the same name. The first one does not know yet and goes on.
+    let mut owner = Echo::new(&config)?;
+    broker.produce("cards", &records(200, 200, 2))?;
+    let stale = Output {
+        topic: Topic::Changes,
+        partition: PartitionId(0),
+        key: None,
+        value: Some(b"stale".to_vec()),
+        headers: Vec::new(),
+    };
+    let error = zombie.sink.commit(&[stale], &zombie.progress()).unwrap_err();
+    ensure!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    assert_eq!(zombie.sink.counters().fenced.load(Ordering::Relaxed), 1);
+    drop(zombie);
+
+    owner.take(200)?;
+    check(&broker, 400, 2)
+}
+
+#[test]
+fn a_broker_that_dies_is_survived() -> Result<()> {
+    let mut broker = Broker::start()?;
+    broker.create_topic("cards", 2, &[])?;
+    broker.produce("cards", &records(0, 1_000, 2))?;
+    let mut echo = Echo::new(&config(&broker, "a"))?;
+    echo.take(1_000)?;
+    broker.produce("cards", &records(1_000, 1_000, 2))?;
+    echo.until("something is to be committed", |echo| echo.taken > 1_000)?;
+
+    broker.kill()?;
+    let clock = SystemClock::new();
+    let error = echo.commit_unless_empty().unwrap_err();
+    ensure!(clock.elapsed() < Duration::from_secs(40), "it took {:?}", clock.elapsed());
+    ensure!(error.action() == cardlens_engine::Action::Retry, "{error:?}");
+    broker.restart()?;
+    // The same call again, until the question of the first is answered.
+    let clock = SystemClock::new();
+    while let Err(error) = echo.commit_unless_empty() {
+        ensure!(error.action() == cardlens_engine::Action::Retry, "{error:?}");
+        ensure!(clock.elapsed() < Duration::from_secs(60), "{error}");
+    }
+    echo.outputs.clear();
+    echo.take(2_000)?;
+    check(&broker, 2_000, 2)?;
+    let hidden = broker.read_all("cardlens.segment-changes", Isolation::Uncommitted)?.len();
+    println!("{} records in all, 2000 of them committed", hidden);
+    Ok(())
+}
+
+/// What would be the same call twice is one transaction.
+#[test]
+fn a_commit_without_progress_is_nothing() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create_topic("cards", 1, &[])?;
+    let mut echo = Echo::new(&config(&broker, "a"))?;
+    echo.sink.commit(&[], &[])?;
+    echo.until("assigned", |echo| !echo.at.is_empty())?;
+    // Positions alone, and the same positions with another mark.
+    echo.sink.commit(&[], &echo.progress())?;
+    let mut progress = echo.progress();
+    progress[0].metadata = "swept=7".to_owned();
+    echo.sink.commit(&[], &progress)?;
+    let committed = cardlens_engine::Source::committed(&mut echo.source, PartitionId(0))?.unwrap();
+    assert_eq!(committed.metadata, "swept=7");
+    // A partition of somebody else.
+    progress[0].partition = PartitionId(5);
+    let error = echo.sink.commit(&[], &progress).unwrap_err();
+    ensure!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    Ok(())
+}
