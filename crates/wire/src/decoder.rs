@@ -9,8 +9,10 @@ use crate::checks::{Arrival, Checks, Key};
 use crate::config::{DecoderConfig, Prepared};
 use crate::field::{Field, Fields};
 use crate::general;
-use crate::template::{Reading, Templates, plain};
+use crate::scan::plain;
+use crate::template::Templates;
 use crate::value::{Value, Values};
+use crate::walk::{self, Reading};
 
 /// Most bytes of a message.
 pub const MESSAGE_MAX: usize = 64 * 1024;
@@ -20,6 +22,8 @@ pub const MESSAGE_MAX: usize = 64 * 1024;
 pub struct ReaderCounts {
     /// By a template.
     pub templates: u64,
+    /// By walking from key to key.
+    pub walked: u64,
     /// By the general reader.
     pub general: u64,
 }
@@ -50,7 +54,7 @@ impl Decoder {
             key_is_customer: config.key_is_customer,
             card_numbers: config.card_numbers,
             checks: Checks::new(&config, Arc::clone(&prepared)),
-            templates: Templates::default(),
+            templates: Templates::new(),
             scratch: Vec::new(),
             counts: ReaderCounts::default(),
             prepared,
@@ -73,20 +77,30 @@ impl Decoder {
             return Err(Reason::TooLarge);
         }
         let bare = without_trailing_space(message);
-        let plain = plain(bare);
-        let mut values = Values::absent();
-        if plain && let Some(reading) = self.templates.read(bare, &mut values) {
-            self.counts.templates += 1;
-            if reading == Reading::CardNumber {
-                return Err(Reason::CardNumber);
-            }
-            let arrival = self.arrival(record, record_idx);
-            return self
-                .checks
-                .push(&values, &arrival, batch)
-                .map_err(|reason| self.without_card_key(reason, record.key));
+        if !plain(bare) {
+            return self.general(record, record_idx, batch);
         }
-        self.general(record, record_idx, batch, plain)
+        let mut values = Values::absent();
+        let reading = match self.templates.read(bare, &mut values) {
+            Some(reading) => {
+                self.counts.templates += 1;
+                reading
+            }
+            None => {
+                let Some(reading) = walk::read(bare, &self.prepared.paths, &mut values) else {
+                    return self.general(record, record_idx, batch);
+                };
+                self.counts.walked += 1;
+                self.templates.learn(bare, &self.prepared.paths);
+                reading
+            }
+        };
+        if reading == Reading::CardNumber {
+            return Err(Reason::CardNumber);
+        }
+        let arrival = self.arrival(record, record_idx);
+        let pushed = self.checks.push(&values, &arrival, batch);
+        pushed.map_err(|reason| self.without_card_key(reason, record.key))
     }
 
     /// As [`Decoder::decode`], by the general reader alone: for comparison.
@@ -102,7 +116,7 @@ impl Decoder {
         if record.value.len() > MESSAGE_MAX {
             return Err(Reason::TooLarge);
         }
-        self.general(record, record_idx, batch, false)
+        self.general(record, record_idx, batch)
     }
 
     #[cold]
@@ -111,15 +125,11 @@ impl Decoder {
         record: &Record<'_>,
         record_idx: u32,
         batch: &mut Batch,
-        learn: bool,
     ) -> Result<(), Reason> {
         self.counts.general += 1;
         let arrival = self.arrival(record, record_idx);
         let values = general::read(record.value, &self.prepared.paths, &mut self.scratch)?;
         let pushed = self.checks.push(&values, &arrival, batch);
-        if learn {
-            self.templates.learn(without_trailing_space(record.value), &self.prepared.paths);
-        }
         pushed.map_err(|reason| self.without_card_key(reason, record.key))
     }
 

@@ -7,8 +7,8 @@
 //! Invariants:
 //! - Decoding is total: any bytes give a transaction or a [`cardlens_model::Reason`], without a
 //!   panic and without taking more memory than the message has bytes.
-//! - The fast reader and the general one agree on every message; which of them read a message
-//!   cannot be told from the result.
+//! - The three readers (templates, the walk, the general one) agree on every message; which of
+//!   them read a message cannot be told from the result.
 //! - Encoding is a function of what is encoded: no clock enters the bytes of a value.
 //! - Nothing that looks like a card number leaves in a transaction, nor in a dead letter.
 //!
@@ -28,9 +28,11 @@ mod event;
 mod field;
 mod general;
 mod paths;
+mod scan;
 mod template;
 mod time;
 mod value;
+mod walk;
 mod words;
 
 pub use card::holds_card_number;
