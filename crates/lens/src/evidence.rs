@@ -1,8 +1,8 @@
 //! Why: the terms a change was judged on, and what nearly happened too.
 //!
 //! Computed for rows that change and on request, never for every row. A plain comparison of a
-//! feature with a constant is read straight from its column; anything else is evaluated for the
-//! one row. Numbers are rounded to six decimals, so an explanation is the same on every machine.
+//! feature with a constant is read straight from its column, and so is a feature divided by a
+//! constant, which counts in full from there on; anything else is evaluated for the one row. Numbers are rounded to six decimals, so an explanation is the same on every machine.
 
 use std::sync::Arc;
 
@@ -95,9 +95,11 @@ impl Explain {
         compiler: &Compiler,
         schema: &SchemaRef,
     ) -> datafusion_common::Result<Self> {
-        let fact = |ast: &Expr, text: String, weight| {
+        let fact = |ast: &Expr, text: String, weight: Option<f64>| {
             let physical = compiler.compile(ast)?.physical;
-            Ok(Fact { text, plain: plain(ast, schema), physical, weight })
+            let plain =
+                plain(ast, schema).or_else(|| portion(ast, schema).filter(|_| weight.is_some()));
+            Ok(Fact { text, plain, physical, weight })
         };
         let conditions = |rule: Option<&Expression>| -> datafusion_common::Result<Vec<Fact>> {
             let arms = rule.map(Expression::conjuncts).unwrap_or_default();
@@ -163,6 +165,19 @@ fn plain(expr: &Expr, schema: &SchemaRef) -> Option<Plain> {
     let (feature, op, bound) = comparison(expr)?;
     let (column, _) = schema.column_with_name(&feature)?;
     Some(Plain { feature, column, op, bound })
+}
+
+/// A term such as `txn_90d / 8.0`: it counts in full where the column is at least the constant, and
+/// is shown as that comparison.
+fn portion(expr: &Expr, schema: &SchemaRef) -> Option<Plain> {
+    let Expr::BinaryOp { left, op: BinaryOperator::Divide, right } = unnested(expr) else {
+        return None;
+    };
+    let Expr::Identifier(name) = unnested(left) else { return None };
+    let bound = number(right).filter(|bound| float(*bound).is_some_and(|bound| bound > 0.0))?;
+    let feature = name.value.to_ascii_lowercase();
+    let (column, _) = schema.column_with_name(&feature)?;
+    Some(Plain { feature, column, op: ">=", bound })
 }
 
 /// Column, operator and constant of a plain comparison, the column on the left.

@@ -14,7 +14,11 @@ fn travel() -> String {
     let conditions = "enter = \"score >= 0.6 AND txn_30d >= 3\"\nexit = \"score < 0.4\"\n\
                       min_hold = \"10d\"\naction_key = \"travel-offer\"";
     need("travel", conditions, &[("share_abroad_90d >= 0.2", 0.5), ("txn_30d >= 4", 0.3)])
-        + &need("busy", "enter = \"score >= 0.9\"", &[("txn_30d >= 8", 1.0)])
+        + &need(
+            "busy",
+            "enter = \"score >= 0.9\"",
+            &[("txn_30d >= 8", 0.5), ("txn_30d / 9.0", 0.5)],
+        )
 }
 
 fn row(lens: &Lens, margin: i64, txn: i64, share: f64) -> (RecordBatch, Judged) {
@@ -25,7 +29,7 @@ fn row(lens: &Lens, margin: i64, txn: i64, share: f64) -> (RecordBatch, Judged) 
 }
 
 fn point(day: i32) -> Point {
-    Point { slot: 0, row: 0, as_of: Day(day), judge_needs: true }
+    Point { slot: 0, row: 0, as_of: Day(day), judge_needs: true, day_closed: true }
 }
 
 #[test]
@@ -188,7 +192,9 @@ fn explains_a_change() {
         (change.evidence[0].op, change.evidence[0].bound),
         (Some(">="), Some(Number::Float(0.2)))
     );
-    assert_eq!(change.nearest_miss, None, "the other need has no score at all");
+    // A number that counts in full from 9 on is shown as what is missing until then.
+    let miss = change.nearest_miss.unwrap();
+    assert_eq!((miss.rule.as_str(), miss.evidence.term.as_str()), ("busy", "txn_30d >= 8"));
 
     // Before, the need was the nearest miss, by the share.
     let change = lens.assemble(&moves[0], &tip, &batch, &judged).unwrap();
@@ -202,6 +208,9 @@ fn explains_a_change() {
     let all = lens.explain(&batch, &judged, 0).unwrap();
     assert_eq!(all.len(), 6);
     assert_eq!((all[4].rule.as_str(), all[4].enter, all[4].score), ("travel", false, Some(0.3)));
+    let portion = &all[5].evidence[1];
+    assert_eq!((portion.value, portion.bound), (Number::Int(5), Some(Number::Float(9.0))));
+    assert_eq!((portion.op, portion.margin), (Some(">="), Some(Number::Float(-4.0))));
 }
 
 #[test]
