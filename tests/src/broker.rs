@@ -29,6 +29,8 @@ use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
+use crate::proxy::Proxy;
+
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.7.1:copy-dependencies";
 const JAVA: [&str; 4] = ["-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 /// Any 22 characters do.
@@ -43,7 +45,8 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub struct Broker {
     folder: tempfile::TempDir,
     lib: PathBuf,
-    port: u16,
+    /// Where clients are told to come.
+    advertised: u16,
     process: Option<Process>,
 }
 
@@ -76,30 +79,34 @@ impl Broker {
         Self::prepare(settings, None)
     }
 
-    /// As [`Broker::start`], telling clients to come through a proxy at another port.
+    /// As [`Broker::start`], with a proxy through which every client comes.
     ///
     /// # Errors
     /// As [`Broker::start`].
-    pub fn start_behind(advertised: u16) -> Result<Self> {
-        Self::prepare(&[], Some(advertised))
+    pub fn start_behind(proxy: &Proxy) -> Result<Self> {
+        Self::prepare(&[], Some(proxy))
     }
 
-    fn prepare(settings: &[(&str, &str)], advertised: Option<u16>) -> Result<Self> {
+    fn prepare(settings: &[(&str, &str)], proxy: Option<&Proxy>) -> Result<Self> {
         let lib = jars()?;
         let folder = tempfile::Builder::new().prefix("cardlens-broker-").tempdir()?;
         let [port, controller] = free_ports()?;
+        let advertised = proxy.map_or(port, Proxy::port);
+        if let Some(proxy) = proxy {
+            proxy.lead_to(port);
+        }
         let template = include_str!("../kafka/server.properties");
         let mut text = template
             .replace("{port}", &port.to_string())
             .replace("{controller}", &controller.to_string())
-            .replace("{advertised}", &advertised.unwrap_or(port).to_string())
+            .replace("{advertised}", &advertised.to_string())
             .replace("{data}", &folder.path().join("data").to_string_lossy());
         for (name, value) in settings {
             text.push_str(&format!("{name}={value}\n"));
         }
         fs::write(folder.path().join("server.properties"), text)?;
         fs::write(folder.path().join("log4j2.xml"), include_str!("../kafka/log4j2.xml"))?;
-        let mut broker = Self { folder, lib, port, process: None };
+        let mut broker = Self { folder, lib, advertised, process: None };
         broker.format()?;
         broker.restart()?;
         Ok(broker)
@@ -108,13 +115,7 @@ impl Broker {
     /// `host:port` for clients.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The port it listens at.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+        format!("127.0.0.1:{}", self.advertised)
     }
 
     /// Ends it in good order.

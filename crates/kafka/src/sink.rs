@@ -72,6 +72,8 @@ enum Failure {
     Fenced(String),
     /// It was not or may not have been committed.
     Doubtful(Doubt, Error),
+    /// It can never be committed.
+    Impossible(Error),
 }
 
 /// What became of a transaction.
@@ -148,7 +150,7 @@ impl KafkaSink {
             Ok(producer) => producer,
             Err(error) => return Err(Failure::Doubtful(Doubt::Failed, error)),
         };
-        let doubt = |what: &str, error: KafkaError| self.judge(what, error);
+        let doubt = |what: &str, error: KafkaError| self.judge(producer, what, error);
         producer.begin_transaction().map_err(|error| doubt("begin a transaction", error))?;
         let mut reports = Reports::default();
         for output in outputs {
@@ -227,9 +229,11 @@ impl KafkaSink {
     }
 
     /// Sorts an error of a call by what it means for this worker.
-    fn judge(&self, what: &str, error: KafkaError) -> Failure {
+    fn judge(&self, producer: &Producer, what: &str, error: KafkaError) -> Failure {
         use RDKafkaErrorCode as Code;
-        let doubt = match error.rdkafka_error_code() {
+        // Once a producer is done for, its calls and messages fail for reasons that follow.
+        let fatal = producer.client().fatal_error().map(|(code, _)| code);
+        let doubt = match fatal.or_else(|| error.rdkafka_error_code()) {
             Some(
                 Code::Fenced
                 | Code::ProducerFenced
@@ -243,6 +247,10 @@ impl KafkaSink {
                 | Code::MessageTimedOut
                 | Code::TimedOutQueue,
             ) => Doubt::TimedOut,
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
+                let advice = "raise `message.max.bytes` here and max.message.bytes of the topics";
+                return Failure::Impossible(Error::Setup(format!("{what}: {error}: {advice}")));
+            }
             _ => Doubt::Failed,
         };
         Failure::Doubtful(doubt, Error::caused(self.member.health.explain(what), error))
@@ -289,6 +297,10 @@ impl Sink for KafkaSink {
                 Err(Failure::Fenced(detail)) => {
                     held(&self.member.writer).retire(Doubt::Failed);
                     return Err(self.fenced(detail));
+                }
+                Err(Failure::Impossible(error)) => {
+                    held(&self.member.writer).retire(Doubt::Failed);
+                    return Err(error);
                 }
                 Err(Failure::Doubtful(doubt, error)) => (doubt, error),
             };

@@ -39,6 +39,8 @@ use crate::writer::Writer;
 pub const BATCH: usize = 4_096;
 /// Longest single wait of a call other than a stretch of recovery.
 pub const ASK: Duration = Duration::from_secs(5);
+/// The safe client spins through the last millisecond of each poll, so polls are long.
+const POLL: Duration = Duration::from_millis(500);
 /// Longest time that leaving may take; correctness never depends on leaving in good order.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -207,7 +209,15 @@ impl Source for KafkaSource {
             }
             run = self.next_run()?;
         }
-        let Some((partition, run)) = run else { return Ok(Polled::Idle) };
+        let Some((partition, run)) = run else {
+            // It ends only with a reason, and tells it; without one it has panicked.
+            let gone = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            return match self.event()? {
+                Some(polled) => Ok(polled),
+                None if gone => Err(Error::Fenced { detail: "nobody polls the group".to_owned() }),
+                None => Ok(Polled::Idle),
+            };
+        };
         let next = self.live.get(&partition).copied().unwrap_or_default();
         let records = self.messages.as_slice()[run].iter().map(Message::record).collect();
         Ok(Polled::Records { partition, records, next: Position(next) })
@@ -389,7 +399,7 @@ fn outside(topic: &str, partition: PartitionId, at: i64, bounds: Bounds) -> Opti
 fn poll_until_closed(member: &Member) {
     let consumer = &member.consumer;
     while !member.group.closing() {
-        match consumer.poll(Duration::from_millis(200)) {
+        match consumer.poll(POLL) {
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 let detail =
                     member.health.explain(&format!("the group refused this member: {code}"));
