@@ -23,17 +23,21 @@ pub enum PartitionHealth {
 }
 
 /// Shared by everyone who has something to say; clones say it of the same process.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Health {
     shared: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct State {
     partitions: BTreeMap<u32, PartitionHealth>,
     waiting_for: BTreeMap<&'static str, String>,
+    complaint: Option<Complaint>,
     dead: Option<String>,
 }
+
+/// Asked for what is wrong outside of the process.
+type Complaint = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What is asked for by `/readyz?verbose`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,6 +83,11 @@ impl Health {
         self.state().waiting_for.remove(name);
     }
 
+    /// Asks `complaint` too, each time: what brokers last said, unless something went well since.
+    pub fn listens_to(&self, complaint: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.state().complaint = Some(Arc::new(complaint));
+    }
+
     /// The process will not recover: it should be restarted.
     pub fn dead(&self, why: impl Into<String>) {
         self.state().dead = Some(why.into());
@@ -95,6 +104,7 @@ impl Health {
     pub fn report(&self) -> Report {
         let state = self.state().clone();
         let mut reasons: Vec<String> = state.dead.into_iter().collect();
+        reasons.extend(state.complaint.and_then(|complaint| complaint()));
         reasons.extend(state.waiting_for.into_values());
         for (partition, health) in &state.partitions {
             let why = match health {
@@ -127,6 +137,9 @@ mod tests {
         health.partition(3, Some(PartitionHealth::Running));
         health.partition(1, None);
         assert!(health.report().ready && health.why_dead().is_none());
+        health.listens_to(|| Some("kafka: connection refused".to_owned()));
+        assert_eq!(health.report().reasons, ["kafka: connection refused"]);
+        health.listens_to(|| None);
         health.dead("worker is gone");
         assert_eq!(health.report().reasons, ["worker is gone"]);
     }

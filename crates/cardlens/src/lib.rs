@@ -5,9 +5,21 @@
 //! that decides a result lives below, in the crates it wires together.
 
 pub mod backtest;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod eval;
+pub mod exit;
 pub mod generator;
+pub mod health;
+pub mod http;
+pub mod logging;
+pub mod reference;
+pub mod registry;
 pub mod run;
+pub mod signals;
+pub mod validate;
+mod verbs;
 pub mod wiring;
+
+pub use verbs::main;

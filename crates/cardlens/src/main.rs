@@ -1,1 +1,7 @@
-fn main() {}
+//! The `cardlens` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cardlens::main()
+}

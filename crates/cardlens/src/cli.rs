@@ -1,0 +1,248 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cardlens_model::Day;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::LogFormat;
+use crate::logging::Color;
+
+/// What customers are worth and what they need, from their card transactions as they come.
+#[derive(Debug, Parser)]
+#[command(name = "cardlens", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// How much is told, and how.
+    #[command(flatten)]
+    pub logs: Logs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Log lines, on standard error.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Logs {
+    /// Format of log lines; otherwise that of the configuration
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// When to colour text
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Say more; twice for every record
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say less; twice for errors only
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Judge the card transactions of a Kafka topic until asked to stop
+    Run(Run),
+    /// Show everything at work on made-up customers, without Kafka or network
+    Demo(Demo),
+    /// Judge history from files: CSV (also gzip), JSON lines or Parquet
+    Backtest(Backtest),
+    /// Score the needs of a backtest against labels
+    Eval(Eval),
+    /// Find every fault of configuration and rules
+    Validate(Validate),
+    /// Print a reference page as Markdown
+    Reference {
+        /// Which
+        #[arg(value_name = "PAGE")]
+        page: Page,
+    },
+    /// Print a completion script
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for every verb
+    Man {
+        /// Folder to write the pages to
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub struct Source {
+    /// Configuration; several files are laid over each other in order
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Folder of the rule set; otherwise that of the configuration, or the built-in one
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+}
+
+/// `cardlens run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Configuration and rules.
+    #[command(flatten)]
+    pub source: Source,
+    /// Longest time to leave after SIGTERM; otherwise that of the configuration
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Option<Duration>,
+}
+
+/// `cardlens demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Configuration and rules.
+    #[command(flatten)]
+    pub source: Source,
+    /// Made-up customers
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub customers: u32,
+    /// Simulated days a second, once a year of history is in
+    #[arg(long, value_name = "DAYS", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// End after this time; otherwise when asked to
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub lasts: Option<Duration>,
+    /// Other customers for another number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Partitions of the in-process log
+    #[arg(long, value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub partitions: u32,
+}
+
+/// `cardlens backtest`.
+#[derive(Debug, Args)]
+pub struct Backtest {
+    /// Files, in the order of arrival
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Configuration and rules.
+    #[command(flatten)]
+    pub source: Source,
+    /// Deal the records to so many partitions, as Kafka does by customer
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub partitions: u32,
+    /// Use records up to this day, and close it
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    pub as_of: Option<Day>,
+    /// Folder of the results; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// `cardlens eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Segment changes, as backtest writes them
+    #[arg(long, value_name = "FILE")]
+    pub changes: PathBuf,
+    /// Labels: `customer_id,need,from_date,to_date`
+    #[arg(long, value_name = "FILE")]
+    pub truth: PathBuf,
+    /// Customers: `customer_id,first_day,last_day`
+    #[arg(long, value_name = "FILE")]
+    pub customers: PathBuf,
+    /// Life events: `customer_id,event,date`
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// From labels to needs: `label,need`
+    #[arg(long, value_name = "FILE")]
+    pub map: PathBuf,
+    /// Days to score; otherwise the month ends of the last six months of the data
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    pub at: Vec<Day>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `cardlens validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Configuration; several files are laid over each other in order
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The same, as `run` has it
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Folder of the rule set; otherwise that of the configuration, or the built-in one
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// Do not look at secrets, folders and addresses of this machine
+    #[arg(long)]
+    pub no_environment: bool,
+    /// Warnings are faults
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// What is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// What `validate` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line per fault.
+    Text,
+    /// One object.
+    Json,
+}
+
+/// A page that cardlens writes about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    /// Every key of the configuration.
+    Config,
+    /// Every metric.
+    Metrics,
+    /// Every feature that rules can read.
+    Features,
+}
+
+fn day(text: &str) -> Result<Day, String> {
+    Day::parse(text).ok_or_else(|| "a day such as 2026-06-30".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_take_what_their_documentation_says() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("cardlens backtest --from a.csv b.csv.gz --as-of 2024-02-29 --out o -vv")
+            .unwrap();
+        let Verb::Backtest(backtest) = cli.verb else { panic!("another verb") };
+        assert_eq!((backtest.from.len(), backtest.partitions), (2, 1));
+        assert_eq!(backtest.as_of, Day::parse("2024-02-29"));
+        assert_eq!(cli.logs.verbose, 2);
+        assert!(parse("cardlens backtest --from a.csv --as-of 2024-02-30 --out o").is_err());
+        assert!(parse("cardlens eval --changes c --truth t --customers u --map m --at 2024-01-31 --at 2024-02-29").is_ok());
+        assert!(
+            parse("cardlens run -c a.toml -c b.toml --shutdown-timeout 5s --log-format json")
+                .is_ok()
+        );
+        assert!(
+            parse("cardlens validate a.toml --no-environment --deny-warnings --format json")
+                .is_ok()
+        );
+        assert!(parse("cardlens demo --customers 0").is_err());
+        assert!(parse("cardlens").is_err() && parse("cardlens fly").is_err());
+    }
+}
