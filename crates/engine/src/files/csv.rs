@@ -40,7 +40,7 @@ impl CsvLayout {
     /// A sentence that names each required field without a column.
     pub fn new(header: &[u8], mapped: &[(Field, String)], currency: &str) -> Result<Self, String> {
         let header = without_mark(header);
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new();
         let names: Vec<String> =
             splitter.split(header).unwrap_or_default().iter().map(|n| n.trim().into()).collect();
         let ours = names.iter().any(|name| name == Field::AmountMinor.name());
@@ -115,33 +115,41 @@ fn without_mark(header: &[u8]) -> &[u8] {
     header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header)
 }
 
-/// Splits one line, with memory of its own.
-#[derive(Debug, Clone, Default)]
+/// Splits one line, with memory of its own. Making a reader costs more than reading a line.
+#[derive(Debug)]
 struct Splitter {
+    reader: csv_core::Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
+impl Clone for Splitter {
+    /// A copy of a reader goes on in the wrong state (`csv-core` 0.1.13), so a new one is made.
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
 impl Splitter {
+    fn new() -> Self {
+        Self { reader: csv_core::Reader::new(), text: Vec::new(), ends: Vec::new() }
+    }
+
     /// The texts of a line's columns; `None` when it is no CSV or no UTF-8.
     fn split(&mut self, line: &[u8]) -> Option<Vec<&str>> {
         use csv_core::ReadRecordResult::{InputEmpty, Record};
         self.text.resize(line.len() + 1, 0);
         self.ends.resize(COLUMNS_MAX, 0);
-        let mut reader = csv_core::Reader::new();
-        let (result, _, written, mut count) =
-            reader.read_record(line, &mut self.text, &mut self.ends);
-        if result == InputEmpty {
-            // An empty input tells the reader that the record ends here.
-            let (last, _, _, more) =
-                reader.read_record(&[], &mut self.text[written..], &mut self.ends[count..]);
-            if last != Record {
-                return None;
-            }
-            count += more;
-        } else if result != Record {
+        let (result, _, written, count) =
+            self.reader.read_record(line, &mut self.text, &mut self.ends);
+        // The end of the line ends the record, and the reader is ready for the next.
+        let (last, _, _, more) =
+            self.reader.read_record(b"\n", &mut self.text[written..], &mut self.ends[count..]);
+        if (result, last) != (InputEmpty, Record) {
+            self.reader = csv_core::Reader::new();
             return None;
         }
+        let count = count + more;
         let mut texts = Vec::with_capacity(count);
         let mut start = 0;
         for &end in &self.ends[..count] {
@@ -176,9 +184,11 @@ mod tests {
 
     #[test]
     fn splits() {
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new();
         assert_eq!(splitter.split(b"a,\"b,\"\"c\",").unwrap(), ["a", "b,\"c", ""]);
         assert_eq!(splitter.split(b"a").unwrap(), ["a"]);
         assert!(splitter.split(b"a,\xff").is_none());
+        assert!(splitter.split(b"a,\"open").is_none());
+        assert_eq!(splitter.split(b"b,c").unwrap(), ["b", "c"], "as if nothing had happened");
     }
 }
