@@ -4,3 +4,4 @@
 pub mod backtest;
 pub mod broker;
 pub mod proxy;
+pub mod sim;

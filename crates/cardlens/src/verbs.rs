@@ -175,7 +175,9 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
     let (config, rules) = load(&arguments.source, &environment, Purpose::Local)?;
     // What happens is on the screen; the log is for what should not.
     start_logs(logs, LogFormat::Text, 1, &environment);
-    let deployment = wiring::deployment(&config, rules);
+    let mut deployment = wiring::deployment(&config, rules);
+    // Simulated days run ahead of the clock that stamps the log.
+    deployment.max_future_ms = None;
     let shared =
         deployment.shared().map_err(|problems| Failure::config("load the rules", problems))?;
     let (registry, metrics) = make_metrics()?;

@@ -14,7 +14,7 @@ use cardlens_model::{NoHeaders, PartitionId, Position, Record};
 
 use crate::{Bounds, Broken, Committed, Error, Output, Polled, Progress, Sink, Source, Topic};
 
-/// Records in one run handed to the worker.
+/// Records in one run handed to the worker, unless [`Log::set_run_max`] says otherwise.
 const RUN_MAX: usize = 4_096;
 
 /// How many entries a partition keeps of each topic; the compacted one keeps one a key.
@@ -82,6 +82,7 @@ struct State {
     members: Vec<Member>,
     retention: Retention,
     faults: Faults,
+    run_max: usize,
     closed: bool,
 }
 
@@ -102,6 +103,7 @@ impl Log {
             members: Vec::new(),
             retention,
             faults: Box::new(|| Fault::None),
+            run_max: RUN_MAX,
             closed: false,
         };
         Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
@@ -114,6 +116,11 @@ impl Log {
     /// Asks `faults` at every commit from now on.
     pub fn set_faults(&self, faults: impl FnMut() -> Fault + Send + 'static) {
         self.lock().faults = Box::new(faults);
+    }
+
+    /// Hands out at most so many records at once.
+    pub fn set_run_max(&self, records: usize) {
+        self.lock().run_max = records.max(1);
     }
 
     /// Appends a record.
@@ -269,7 +276,7 @@ impl LogSource {
     fn copy_run(&mut self, state: &State, partition: PartitionId, from: i64, to: i64) {
         let input = &state.inputs[partition.0 as usize];
         let start = usize::try_from(from - input.base).unwrap_or(0);
-        let count = usize::try_from(to - from).unwrap_or(0).min(RUN_MAX);
+        let count = usize::try_from(to - from).unwrap_or(0).min(state.run_max);
         self.run.clear();
         self.run.extend(input.entries.range(start..start + count).map(|entry| RunEntry {
             appended_at: entry.appended_at,

@@ -25,7 +25,8 @@ fn check(file: &str, day: &str, results: &str, partitions: u32) {
     let config = config(EXACT);
     let results_of = backtest(&[data(file)], &config, default_rules(), partitions, Some(day));
     let (found, expected) = (results_of.windows(), expected(results));
-    let missing: Vec<_> = expected.iter().filter(|(key, row)| found.get(key) != Some(row)).collect();
+    let missing: Vec<_> =
+        expected.iter().filter(|(key, row)| found.get(key) != Some(row)).collect();
     for (key, row) in missing.iter().take(5) {
         eprintln!("{key:?}: expected {row:?}, found {:?}", found.get(key));
     }

@@ -1,0 +1,189 @@
+//! The engine on the in-process log, crashed and moved about as a seed says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardlens_engine::files::partition_of;
+use cardlens_engine::{
+    Deployment, Error, Fault, Log, LogSink, LogSource, Metrics, Names, Output, Pace, Retention,
+    Shared, SnapshotStore, SystemClock, Topic, Worker, WorkerSetup,
+};
+use cardlens_model::{PartitionId, Position};
+
+/// A small generator of chance.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % bound.max(1)
+    }
+}
+
+/// What a consumer compares, per customer and in order: key, value, and the headers that stand for
+/// identity.
+pub type Told = BTreeMap<Vec<u8>, Vec<(Vec<u8>, Vec<(String, Vec<u8>)>)>>;
+
+/// The identity of events, per customer.
+#[must_use]
+pub fn told(outputs: &[Output]) -> Told {
+    let mut told = Told::new();
+    let identity = ["ce_id", "ce_type", "ce_subject", "ce_time", "ce_sequence"];
+    for output in outputs {
+        let headers = output.headers.iter().filter(|(name, _)| identity.contains(&name.as_str()));
+        let event = (output.value.clone().unwrap(), headers.cloned().collect());
+        told.entry(output.key.clone().unwrap()).or_default().push(event);
+    }
+    told
+}
+
+/// A deployment over a log that already holds its input.
+pub struct Sim {
+    pub deployment: Deployment,
+    pub shared: Arc<Shared>,
+    pub log: Log,
+}
+
+impl Sim {
+    /// Deals canonical JSON records, given with their customers, to partitions.
+    #[must_use]
+    pub fn new(deployment: Deployment, partitions: u32, records: &[(String, String)]) -> Self {
+        let shared = deployment.shared().unwrap();
+        let log = Log::new(partitions, Retention::ALL);
+        for (customer, record) in records {
+            let partition = PartitionId(partition_of(customer.as_bytes(), partitions));
+            log.append(partition, customer.as_bytes(), record.as_bytes(), 0);
+        }
+        log.close();
+        Self { deployment, shared, log }
+    }
+
+    /// A worker that commits after every run of records and keeps snapshots in a folder.
+    #[must_use]
+    pub fn worker(&self, store: &Path) -> Worker<LogSource, LogSink> {
+        let (source, sink) = self.log.join();
+        let registry = prometheus::Registry::new();
+        let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
+        let setup = WorkerSetup {
+            clock: Box::new(SystemClock::new()),
+            shared: Arc::clone(&self.shared),
+            pace: Pace {
+                commit_interval: Duration::ZERO,
+                transaction_records_max: 1,
+                snapshot_interval: Some(Duration::ZERO),
+                idle_after: None,
+                memory_limit: None,
+            },
+            names: Names { service: "sim".into(), input: "cards".into() },
+            store: Some(SnapshotStore::local(store, 3).unwrap()),
+            metrics: Metrics::register(&registry).unwrap(),
+            decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
+            observer: None,
+            health: Box::new(|_, _| {}),
+        };
+        Worker::new(source, sink, setup)
+    }
+
+    /// What the world was told when nothing went wrong.
+    #[must_use]
+    pub fn undisturbed(
+        deployment: &Deployment,
+        partitions: u32,
+        records: &[(String, String)],
+    ) -> Told {
+        let sim = Self::new(deployment.clone(), partitions, records);
+        let folder = tempfile::tempdir().unwrap();
+        let mut worker = sim.worker(folder.path());
+        let all: Vec<u32> = (0..partitions).collect();
+        sim.log.assign(&[&all]);
+        while worker.step().unwrap() {}
+        worker.settle().unwrap();
+        told(&sim.log.read(Topic::Changes))
+    }
+
+    /// Runs to the end with a fault at every commit or so: refused, answered into the void, the
+    /// owner dead before or after; each death is followed by a new member, and partitions are
+    /// split anew over two of them.
+    #[must_use]
+    pub fn disturbed(&self, seed: u64, deaths_of_100: u64) -> (Told, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let partitions = self.log.partitions();
+        let mut dice = Dice(seed | 1);
+        self.log.set_run_max(1 + usize::try_from(dice.below(40)).unwrap());
+        let mut faults = Dice(seed.rotate_left(17) | 1);
+        self.log.set_faults(move || match faults.below(100) {
+            n if n < deaths_of_100 / 2 => Fault::DieBefore,
+            n if n < deaths_of_100 => Fault::DieAfter,
+            n if n < deaths_of_100 + 5 => Fault::Refuse,
+            n if n < deaths_of_100 + 10 => Fault::LoseAnswer,
+            _ => Fault::None,
+        });
+        let mut members: Vec<Option<Worker<LogSource, LogSink>>> = Vec::new();
+        let mut deaths = 0;
+        let mut idle = 0;
+        while idle < 4 {
+            let alive: Vec<usize> = (0..members.len()).filter(|m| members[*m].is_some()).collect();
+            if alive.len() < 2 {
+                members.push(Some(self.worker(folder.path())));
+                self.split(&members, partitions, &mut dice);
+                continue;
+            }
+            let before = self.log.lag();
+            for member in alive {
+                let stepped = members[member].as_mut().unwrap().step();
+                match stepped {
+                    Ok(_) => {}
+                    Err(Error::Fenced { .. }) => {
+                        members[member] = None;
+                        deaths += 1;
+                    }
+                    Err(error) => panic!("seed {seed}: {error}"),
+                }
+            }
+            let quiet = self.log.lag() == 0 && before == 0;
+            idle = if quiet { idle + 1 } else { 0 };
+            if dice.below(60) == 0 {
+                self.split(&members, partitions, &mut dice);
+            }
+        }
+        (told(&self.log.read(Topic::Changes)), deaths)
+    }
+
+    fn split<T>(&self, members: &[Option<T>], partitions: u32, dice: &mut Dice) {
+        let mut split: Vec<Vec<u32>> = vec![Vec::new(); members.len()];
+        let alive: Vec<usize> = (0..members.len()).filter(|m| members[*m].is_some()).collect();
+        for partition in 0..partitions {
+            let pick = usize::try_from(dice.below(alive.len() as u64)).unwrap();
+            split[alive[pick]].push(partition);
+        }
+        let split: Vec<&[u32]> = split.iter().map(Vec::as_slice).collect();
+        self.log.assign(&split);
+    }
+
+    /// The published map read back equals the state that every customer's last event tells.
+    pub fn check_published(&self) {
+        let mut last = BTreeMap::new();
+        for change in self.log.read(Topic::Changes) {
+            let event: serde_json::Value = serde_json::from_slice(&change.value.unwrap()).unwrap();
+            last.insert(change.key.unwrap(), event);
+        }
+        for current in self.log.read(Topic::Current) {
+            let (_, held) = cardlens_wire::parse_current(&current.value.unwrap()).unwrap();
+            let event = &last[&current.key.unwrap()];
+            assert_eq!(event["sequence"], held.sequence);
+            let needs: Vec<_> = held.needs.iter().map(|need| need.need.clone()).collect();
+            assert_eq!(event["now"]["needs"], serde_json::json!(needs));
+            let tier = held.value_tier.map(|(tier, _)| tier);
+            assert_eq!(event["now"]["value_tier"], serde_json::json!(tier));
+        }
+    }
+
+    /// The oldest position that the log still has to hold for a restart from snapshots.
+    pub fn truncate(&self, partition: u32, position: i64) {
+        self.log.truncate_before(PartitionId(partition), Position(position));
+    }
+}
