@@ -216,7 +216,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text).expect("writing to a string cannot fail");
-        text
+        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
     fn write(&self, to: &mut String) -> std::fmt::Result {
@@ -275,19 +275,23 @@ impl Report {
         if self.life_events.is_empty() {
             return Ok(());
         }
-        writeln!(to, "\nfrom life events, in days")?;
+        writeln!(
+            to,
+            "\n{:20}  {:width$}  {:>6}  {:>6}  {:>6}  {:>11}  {:>8}",
+            "life event", "need", "events", "onsets", "missed", "median days", "90% days"
+        )?;
         for event in &self.life_events {
             let (name, count) = (&event.event, event.events);
             let Some((need, delays)) = event.need.as_ref().zip(event.delays) else {
-                writeln!(to, "{name}: n = {count}, no label begins with it, so not scored")?;
+                writeln!(to, "{name:20}  no label begins with it: not scored  n = {count}")?;
                 continue;
             };
             let Delays { onsets, missed, .. } = delays;
             let (median, p90) = (days(delays.median_days), days(delays.p90_days));
             writeln!(
                 to,
-                "{name} -> {need:width$}  median {median}, 90% {p90}, missed {missed}  n = {onsets} \
-                 of {count}"
+                "{name:20}  {need:width$}  {count:>6}  {onsets:>6}  {missed:>6}  {median:>11}  \
+                 {p90:>8}"
             )?;
         }
         Ok(())

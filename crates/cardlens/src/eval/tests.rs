@@ -179,7 +179,10 @@ fn life_events_find_their_needs() {
     assert_eq!(adopted.delays.unwrap().median_days, Some(20));
     assert_eq!((lost.need.as_deref(), lost.events), (None, 1));
     let text = report.text();
-    assert!(text.contains("lost_job: n = 1, no label begins with it, so not scored"), "{text}");
+    assert!(
+        text.contains("lost_job              no label begins with it: not scored  n = 1\n"),
+        "{text}"
+    );
 }
 
 #[test]
