@@ -9,6 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -51,7 +52,7 @@ pub struct Proxy {
     to: Arc<AtomicU16>,
     state: Arc<Mutex<State>>,
     stop: Arc<AtomicBool>,
-    frozen: Arc<AtomicBool>,
+    frozen: Arc<Mutex<Option<String>>>,
 }
 
 impl Proxy {
@@ -63,7 +64,7 @@ impl Proxy {
         let [port, _] = free_ports()?;
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         let state = Arc::new(Mutex::new(State::default()));
-        let (stop, frozen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop, frozen) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let to = Arc::new(AtomicU16::new(0));
         let proxy = Self { port, to: Arc::clone(&to), state, stop, frozen };
         let (state, stop) = (Arc::clone(&proxy.state), Arc::clone(&proxy.stop));
@@ -111,9 +112,10 @@ impl Proxy {
         self.state.lock().unwrap().answers.first().map(|answer| answer[4..].to_vec())
     }
 
-    /// Lets nothing through, without closing anything, until told otherwise.
-    pub fn freeze(&self, frozen: bool) {
-        self.frozen.store(frozen, Ordering::Relaxed);
+    /// Keeps requests of a client with this id back, without closing anything, until another one
+    /// is named or none.
+    pub fn freeze(&self, client: Option<&str>) {
+        *self.frozen.lock().unwrap() = client.map(str::to_owned);
     }
 }
 
@@ -130,7 +132,7 @@ impl Drop for Proxy {
 struct Pipe {
     to: u16,
     state: Arc<Mutex<State>>,
-    frozen: Arc<AtomicBool>,
+    frozen: Arc<Mutex<Option<String>>>,
 }
 
 impl Pipe {
@@ -138,12 +140,10 @@ impl Pipe {
         client.set_nodelay(true)?;
         broker.set_nodelay(true)?;
         let (mut from, mut to) = (broker.try_clone()?, client.try_clone()?);
-        let frozen = Arc::clone(&self.frozen);
         self.state.lock().unwrap().streams.extend([client.try_clone()?, broker.try_clone()?]);
         thread::spawn(move || {
             let mut buffer = vec![0; 65_536];
             while let Ok(len @ 1..) = from.read(&mut buffer) {
-                thaw(&frozen);
                 if to.write_all(&buffer[..len]).is_err() {
                     break;
                 }
@@ -162,11 +162,19 @@ impl Pipe {
     fn requests(&self, mut client: &TcpStream, mut broker: &TcpStream) -> std::io::Result<()> {
         loop {
             let frame = frame(&mut client)?;
-            thaw(&self.frozen);
+            self.thaw(&frame);
             if self.holds(&frame) {
                 return Ok(());
             }
             broker.write_all(&frame)?;
+        }
+    }
+
+    fn thaw(&self, frame: &[u8]) {
+        let len = usize::from(u16::from_be_bytes([frame[12], frame[13]]));
+        let client = String::from_utf8_lossy(frame.get(14..14 + len).unwrap_or_default());
+        while self.frozen.lock().unwrap().as_deref() == Some(&*client) {
+            thread::park_timeout(Duration::from_millis(20));
         }
     }
 
@@ -210,10 +218,4 @@ fn frame(from: &mut impl std::io::Read) -> std::io::Result<Vec<u8>> {
     frame.resize(4 + size, 0);
     from.read_exact(&mut frame[4..])?;
     Ok(frame)
-}
-
-fn thaw(frozen: &AtomicBool) {
-    while frozen.load(Ordering::Relaxed) {
-        thread::park_timeout(std::time::Duration::from_millis(20));
-    }
 }

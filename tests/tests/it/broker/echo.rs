@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardlens_engine::{
-    Clock as _, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
+    Clock as _, Error, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
 };
 use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
 use cardlens_model::{PartitionId, Position};
@@ -61,6 +61,8 @@ pub struct Echo {
     /// Where each partition stands.
     pub at: BTreeMap<PartitionId, Position>,
     pub outputs: Vec<Output>,
+    /// Assigned and not yet begun.
+    waiting: Vec<PartitionId>,
     /// Records taken so far, committed or not.
     pub taken: usize,
     pub revoked: usize,
@@ -69,22 +71,22 @@ pub struct Echo {
 impl Echo {
     pub fn new(config: &KafkaConfig) -> Result<Self> {
         let (source, sink) = connect(config)?;
-        let (at, outputs) = (BTreeMap::new(), Vec::new());
-        Ok(Self { source, sink, at, outputs, taken: 0, revoked: 0 })
+        let (at, outputs, waiting) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Ok(Self { source, sink, at, outputs, waiting, taken: 0, revoked: 0 })
     }
 
     /// One call of the source, and a commit whenever there is nothing to read.
     pub fn step(&mut self) -> Result<()> {
+        if let Some(partition) = self.waiting.first().copied() {
+            let committed = self.source.committed(partition)?;
+            let low = self.source.bounds(partition)?.low;
+            let at = committed.map_or(low, |committed| committed.position);
+            self.source.resume(partition, at)?;
+            self.at.insert(partition, at);
+            self.waiting.remove(0);
+        }
         match self.source.poll(Duration::from_millis(100))? {
-            Polled::Assigned(partitions) => {
-                for partition in partitions {
-                    let committed = self.source.committed(partition)?;
-                    let low = self.source.bounds(partition)?.low;
-                    let at = committed.map_or(low, |committed| committed.position);
-                    self.source.resume(partition, at)?;
-                    self.at.insert(partition, at);
-                }
-            }
+            Polled::Assigned(partitions) => self.waiting.extend(partitions),
             Polled::Revoked { partitions, lost } => {
                 self.revoked += partitions.len();
                 if lost {
@@ -93,6 +95,7 @@ impl Echo {
                     self.commit()?;
                 }
                 self.at.retain(|partition, _| !partitions.contains(partition));
+                self.waiting.retain(|partition| !partitions.contains(partition));
                 self.source.released(&partitions);
             }
             Polled::Records { partition, records, next } => {
@@ -122,7 +125,7 @@ impl Echo {
     }
 
     /// The commit alone: the outputs stay, to be sent again.
-    pub fn commit_unless_empty(&mut self) -> Result<(), cardlens_engine::Error> {
+    pub fn commit_unless_empty(&mut self) -> Result<(), Error> {
         if self.outputs.is_empty() {
             return Ok(());
         }
@@ -136,6 +139,23 @@ impl Echo {
             metadata: format!("mark={}", position.0),
         };
         self.at.iter().map(progress).collect()
+    }
+
+    /// A step after which it goes on in any case: an outage passes, and who was fenced begins
+    /// anew with what is committed.
+    pub fn endure(&mut self, config: &KafkaConfig) -> Result<()> {
+        let Err(error) = self.step() else { return Ok(()) };
+        match error.downcast::<Error>()? {
+            Error::Unavailable { .. } => Ok(()),
+            Error::Fenced { .. } => {
+                let revoked = self.revoked + 1;
+                // First the old one leaves, then a new one comes: they have one name.
+                self.source.close();
+                *self = Self { revoked, ..Self::new(config)? };
+                Ok(())
+            }
+            error => Err(error.into()),
+        }
     }
 
     /// Steps until something is so.

@@ -1,12 +1,14 @@
 //! Failures in the middle: nothing is lost, nothing is written twice, and the older one gives way.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use cardlens_engine::{Clock as _, Error, Output, Sink as _, SystemClock, Topic};
+use cardlens_engine::{Clock as _, Error, Output, Sink as _, Source as _, SystemClock, Topic};
 use cardlens_model::PartitionId;
 use cardlens_tests::broker::{Broker, Isolation};
+use cardlens_tests::proxy::Proxy;
 
 use super::seam::check;
 use super::{Echo, config, records};
@@ -69,6 +71,64 @@ fn a_broker_that_dies_is_survived() -> Result<()> {
     Ok(())
 }
 
+/// One of two is cut off until the group has given its partitions away, and comes back.
+#[test]
+fn a_zombie_writes_nothing() -> Result<()> {
+    let proxy = Proxy::start()?;
+    let broker = Broker::start_behind(&proxy)?;
+    broker.create_topic("cards", 4, &[])?;
+    let stop = AtomicBool::new(false);
+    let work = |instance: &str| -> Result<usize> {
+        let config = config(&broker, instance);
+        let mut echo = Echo::new(&config)?;
+        while !stop.load(Ordering::Relaxed) {
+            echo.endure(&config)?;
+        }
+        echo.commit()?;
+        echo.source.close();
+        Ok(echo.revoked)
+    };
+    let made = AtomicUsize::new(0);
+    let feed = |seconds: u64| -> Result<()> {
+        let clock = SystemClock::new();
+        while clock.elapsed() < Duration::from_secs(seconds) {
+            let from = made.fetch_add(40, Ordering::Relaxed);
+            broker.produce("cards", &records(from, 40, 4))?;
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        Ok(())
+    };
+    thread::scope(|scope| -> Result<()> {
+        let workers = ["a", "b"].map(|instance| {
+            let work = &work;
+            scope.spawn(move || work(instance))
+        });
+        let fed = feed(10).and_then(|()| {
+            proxy.freeze(Some("cardlens.a.0"));
+            let fed = feed(12);
+            proxy.freeze(None);
+            fed.and_then(|()| feed(5))
+        });
+        let clock = SystemClock::new();
+        let all = || -> Result<()> {
+            let made = made.load(Ordering::Relaxed);
+            while broker.read_all("cardlens.segment-changes", Isolation::Committed)?.len() < made {
+                ensure!(clock.elapsed() < Duration::from_secs(60), "not everything is answered");
+                thread::park_timeout(Duration::from_millis(200));
+            }
+            Ok(())
+        };
+        let all = fed.and_then(|()| all());
+        stop.store(true, Ordering::Relaxed);
+        let moved = workers.map(|worker| worker.join().unwrap());
+        all?;
+        for moved in moved {
+            ensure!(moved? > 0, "nothing moved");
+        }
+        check(&broker, made.load(Ordering::Relaxed), 4)
+    })
+}
+
 /// What would be the same call twice is one transaction.
 #[test]
 fn a_commit_without_progress_is_nothing() -> Result<()> {
@@ -82,7 +142,7 @@ fn a_commit_without_progress_is_nothing() -> Result<()> {
     let mut progress = echo.progress();
     progress[0].metadata = "swept=7".to_owned();
     echo.sink.commit(&[], &progress)?;
-    let committed = cardlens_engine::Source::committed(&mut echo.source, PartitionId(0))?.unwrap();
+    let committed = echo.source.committed(PartitionId(0))?.unwrap();
     assert_eq!(committed.metadata, "swept=7");
     // A partition of somebody else.
     progress[0].partition = PartitionId(5);
