@@ -3,5 +3,6 @@
 
 pub mod backtest;
 pub mod broker;
+pub mod live;
 pub mod proxy;
 pub mod sim;

@@ -2,6 +2,7 @@
 
 mod echo;
 mod fence;
+mod kills;
 mod late;
 mod recovery;
 mod seam;
