@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cardlens_engine::{Clock as _, SystemClock};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -222,6 +222,20 @@ impl Broker {
             made.map_err(|(name, code)| anyhow!("make topic `{name}`: {code}"))?;
         }
         self.await_partitions(name, partitions)
+    }
+
+    /// Gives a topic more partitions.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn add_partitions(&self, topic: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let options = AdminOptions::new().operation_timeout(Some(WAIT)).request_timeout(Some(WAIT));
+        let wanted = NewPartitions::new(topic, usize::try_from(partitions)?);
+        for made in wait_for(admin.create_partitions(&[wanted], &options))? {
+            made.map_err(|(name, code)| anyhow!("add partitions to `{name}`: {code}"))?;
+        }
+        self.await_partitions(topic, partitions)
     }
 
     /// Deletes a topic.

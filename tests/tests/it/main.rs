@@ -4,3 +4,4 @@
 mod broker;
 mod crash;
 mod expected;
+mod golden;

@@ -78,12 +78,13 @@ impl Echo {
     /// One call of the source, and a commit whenever there is nothing to read.
     pub fn step(&mut self) -> Result<()> {
         if let Some(partition) = self.waiting.first().copied() {
-            let committed = self.source.committed(partition)?;
-            let low = self.source.bounds(partition)?.low;
-            let at = committed.map_or(low, |committed| committed.position);
-            self.source.resume(partition, at)?;
-            self.at.insert(partition, at);
-            self.waiting.remove(0);
+            match self.begin(partition) {
+                Err(error @ Error::Unavailable { .. }) => return Err(error.into()),
+                begun => {
+                    self.waiting.remove(0);
+                    begun?;
+                }
+            }
         }
         match self.source.poll(Duration::from_millis(100))? {
             Polled::Assigned(partitions) => self.waiting.extend(partitions),
@@ -115,6 +116,15 @@ impl Echo {
             Polled::Idle => self.commit()?,
             Polled::Ended => anyhow::bail!("a topic has no end"),
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, partition: PartitionId) -> Result<(), Error> {
+        let committed = self.source.committed(partition)?;
+        let low = self.source.bounds(partition)?.low;
+        let at = committed.map_or(low, |committed| committed.position);
+        self.source.resume(partition, at)?;
+        self.at.insert(partition, at);
         Ok(())
     }
 

@@ -180,6 +180,31 @@ fn a_gap_is_never_skipped() -> Result<()> {
 }
 
 #[test]
+fn more_partitions_stop_all_of_them() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create_topic("cards", 2, &[])?;
+    let mut config = config(&broker, "a");
+    config.properties.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
+    let mut echo = Echo::new(&config)?;
+    echo.until("assigned", |echo| echo.at.len() == 2)?;
+    broker.add_partitions("cards", 3)?;
+    let mut stopped = std::collections::BTreeSet::new();
+    let clock = SystemClock::new();
+    while stopped.len() < 2 {
+        assert!(clock.elapsed() < WAIT * 3, "{stopped:?}");
+        let Err(error) = echo.step() else { continue };
+        match error.downcast::<Error>()? {
+            Error::Broken { partition, reason: Broken::Topology, .. } => {
+                stopped.insert(partition.0);
+                stopped.remove(&2);
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn nothing_committed_is_none() -> Result<()> {
     let broker = Broker::start()?;
     broker.create_topic("cards", 1, &[])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cardlens_engine::{Action, Clock as _, SystemClock};
-use cardlens_kafka::{Health, KafkaConfig, connect, prepare};
+use cardlens_kafka::{Health, KafkaConfig, Prepared, connect, prepare};
 use cardlens_tests::broker::Broker;
 
 use super::config;
@@ -35,8 +35,9 @@ fn topics_are_made_or_asked_for() -> Result<()> {
 
     config.create_topics = true;
     let health = Arc::new(Health::default());
-    assert_eq!(prepare(&config, &health)?, Vec::<String>::new(), "nothing to warn of");
-    assert_eq!(prepare(&config, &health)?, Vec::<String>::new(), "nothing to do");
+    let prepared = prepare(&config, &health)?;
+    assert_eq!(prepared, Prepared { partitions: 3, warnings: Vec::new() });
+    assert_eq!(prepare(&config, &health)?, prepared, "nothing to do");
 
     // Other counts, and settings that lose what recovery needs.
     config.topics.changes = "few".to_owned();
@@ -55,7 +56,7 @@ fn topics_are_made_or_asked_for() -> Result<()> {
     config.topics.decisions = "cardlens.decisions".to_owned();
     config.topics.input = "old".to_owned();
     broker.create_topic("old", 3, &[])?;
-    let warnings = prepare(&config, &health)?;
+    let warnings = prepare(&config, &health)?.warnings;
     assert!(warnings[0].contains("message.timestamp.type=LogAppendTime"), "{warnings:?}");
     Ok(())
 }
