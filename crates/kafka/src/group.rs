@@ -41,6 +41,8 @@ pub enum Event {
         /// They are somebody else's already.
         lost: bool,
     },
+    /// The input has another number of partitions now.
+    Recounted(usize),
     /// The consumer cannot go on.
     Fatal(String),
 }

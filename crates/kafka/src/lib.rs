@@ -24,7 +24,7 @@ pub use client::{Counters, Health};
 pub use config::{KafkaConfig, TRANSACTION_TIMEOUT, Topics, owned_key};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
-pub use topics::prepare;
+pub use topics::{Prepared, prepare};
 
 use crate::client::Context;
 use crate::group::Group;
@@ -52,7 +52,8 @@ pub fn connect_with(
     config: &KafkaConfig,
     health: &Arc<Health>,
 ) -> Result<(KafkaSource, KafkaSink), Error> {
-    for warning in prepare(config, health)? {
+    let Prepared { partitions, warnings } = prepare(config, health)?;
+    for warning in warnings {
         warn!("{warning}");
     }
     let counters = Arc::new(Counters::default());
@@ -76,6 +77,7 @@ pub fn connect_with(
         group,
         health: Arc::clone(health),
         topics: config.topics.clone(),
+        partitions,
         writer: Mutex::new(writer),
     });
     let recovery = Recovery::new(config, health)?;

@@ -12,7 +12,7 @@
 //! - A position that is no longer, or not yet, in the log stops the partition; it is never
 //!   skipped. Offsets without a record (markers, aborted or compacted records) are no gap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,8 @@ pub const BATCH: usize = 4_096;
 pub const ASK: Duration = Duration::from_secs(5);
 /// The safe client spins through the last millisecond of each poll, so polls are long.
 const POLL: Duration = Duration::from_millis(500);
+/// How often the partitions of the input are counted.
+const RECOUNT: Duration = Duration::from_secs(30);
 /// Longest time that leaving may take; correctness never depends on leaving in good order.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ pub struct Member {
     pub health: Arc<Health>,
     /// Topic names.
     pub topics: Topics,
+    /// Partitions of the input when it was joined.
+    pub partitions: usize,
     /// The producer: committed positions may be read only once it is in order.
     pub writer: Mutex<Writer>,
 }
@@ -69,6 +73,10 @@ pub struct KafkaSource {
     cursor: usize,
     /// Partitions being delivered, with the next offset of each.
     live: BTreeMap<PartitionId, i64>,
+    /// Partitions that began anew, or ended, while the batch held older messages of theirs.
+    stale: BTreeSet<PartitionId>,
+    /// Partitions of the input, once it has another number of them than when it was joined.
+    recounted: Option<usize>,
     recovery: Recovery,
     thread: Option<JoinHandle<()>>,
 }
@@ -96,6 +104,8 @@ impl KafkaSource {
             messages: Messages::new(BATCH),
             cursor: 0,
             live: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            recounted: None,
             recovery,
             thread: Some(thread),
         })
@@ -110,14 +120,43 @@ impl KafkaSource {
     /// The next thing that the poll thread has to say.
     fn event(&mut self) -> Result<Option<Polled<'static>>, Error> {
         match self.events.try_recv() {
-            Ok(Event::Assigned(partitions)) => Ok(Some(Polled::Assigned(partitions))),
+            Ok(Event::Assigned(partitions)) => {
+                let most = partitions.iter().map(|partition| partition.0 as usize + 1).max();
+                self.recounted =
+                    most.filter(|most| *most > self.member.partitions).or(self.recounted);
+                return Ok(Some(Polled::Assigned(partitions)));
+            }
             Ok(Event::Revoked { partitions, lost }) => {
                 self.live.retain(|partition, _| !partitions.contains(partition));
-                Ok(Some(Polled::Revoked { partitions, lost }))
+                self.stale.extend(&partitions);
+                return Ok(Some(Polled::Revoked { partitions, lost }));
             }
-            Ok(Event::Fatal(detail)) => Err(Error::Fenced { detail }),
-            Err(_) => Ok(None),
+            Ok(Event::Recounted(partitions)) => self.recounted = Some(partitions),
+            Ok(Event::Fatal(detail)) => return Err(Error::Fenced { detail }),
+            Err(_) => {}
         }
+        match self.live.first_key_value().map(|(partition, _)| *partition) {
+            Some(partition) if self.recounted.is_some() => {
+                self.live.remove(&partition);
+                self.countable(partition).map(|()| None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Refuses a partition of an input that was given more partitions: customers have moved
+    /// between them, and their history has not.
+    fn countable(&self, partition: PartitionId) -> Result<(), Error> {
+        let (topic, before) = (&self.member.topics.input, self.member.partitions);
+        let now = self.recounted.unwrap_or(before);
+        if now == before {
+            return Ok(());
+        }
+        let detail = format!(
+            "`{topic}` had {before} partitions and has others now: its customers have moved, but \
+             not what is known of them; bootstrap anew from history for the new number"
+        );
+        Err(Error::Broken { partition, reason: Broken::Topology, detail })
     }
 
     /// The next run of records of one live partition in the batch.
@@ -128,6 +167,9 @@ impl KafkaSource {
             self.cursor += 1;
             let Ok(partition) = u32::try_from(partition).map(PartitionId) else { continue };
             let Some(next) = self.live.get_mut(&partition) else { continue };
+            if self.stale.contains(&partition) {
+                continue;
+            }
             if let Some((code, text)) = message.error() {
                 let next = *next;
                 return Err(self.explain(partition, next, code, &text));
@@ -203,6 +245,7 @@ impl Source for KafkaSource {
         if run.is_none() {
             self.queue.fill(&mut self.messages, wait);
             self.cursor = 0;
+            self.stale.clear();
             // The wait may have been ended to tell something.
             if let Some(polled) = self.event()? {
                 return Ok(polled);
@@ -224,6 +267,7 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self, partition: PartitionId) -> Result<Option<Committed>, Error> {
+        self.countable(partition)?;
         let deadline = Deadline::after(ASK);
         // First the producer: until it is replaced, an old one may still move the position.
         held(&self.member.writer).ready(deadline.left())?;
@@ -308,6 +352,8 @@ impl Source for KafkaSource {
         let resumed = consumer.resume(&list(topic, partition, Offset::Invalid)?);
         resumed.map_err(|error| Error::caused(what(), error))?;
         self.live.insert(partition, at.0);
+        // What the batch still holds was fetched for an earlier beginning.
+        self.stale.insert(partition);
         Ok(())
     }
 
@@ -345,6 +391,13 @@ impl Drop for KafkaSource {
 }
 
 impl Member {
+    /// How many partitions the input has now, if that can be told.
+    fn count(&self) -> Option<usize> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topics.input), ASK).ok()?;
+        let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+        Some(topic.partitions().len())
+    }
+
     /// What is committed for a partition, once no transaction that could move it is open.
     pub fn stored(&self, partition: PartitionId, wait: Duration) -> Result<Stored, Error> {
         let topic = &self.topics.input;
@@ -398,19 +451,25 @@ fn outside(topic: &str, partition: PartitionId, at: i64, bounds: Bounds) -> Opti
 /// Serves the callbacks of the group until the source is closed; then leaves.
 fn poll_until_closed(member: &Member) {
     let consumer = &member.consumer;
+    let mut recount = Deadline::after(RECOUNT);
     while !member.group.closing() {
         match consumer.poll(POLL) {
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                let detail =
-                    member.health.explain(&format!("the group refused this member: {code}"));
-                member.group.tell(Event::Fatal(detail));
-                break;
+                let what = format!("the group refused this member: {code}");
+                member.group.tell(Event::Fatal(member.health.explain(&what)));
+                member.group.close();
             }
             Some(Err(error)) => debug!(%error, "consumer"),
             // Delivered between assignment and pause, and delivered again later.
             Some(Ok(_)) | None => {}
         }
+        if recount.passed() {
+            recount = Deadline::after(RECOUNT);
+            let now = member.count().filter(|now| *now != member.partitions);
+            now.into_iter().for_each(|now| member.group.tell(Event::Recounted(now)));
+        }
     }
+    // A static member does not say goodbye: its partitions wait for it until the session ends.
     let deadline = Deadline::after(LEAVE);
     if consumer.close_queue().is_ok() {
         while !consumer.closed() && !deadline.passed() {

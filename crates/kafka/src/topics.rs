@@ -34,12 +34,20 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// Checks the topics, and makes those that are missing if the configuration says so. Returns what
-/// an operator should know although it is no obstacle.
+/// The topics as they were found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Partitions of the input, and so of every output.
+    pub partitions: usize,
+    /// What an operator should know although it is no obstacle.
+    pub warnings: Vec<String>,
+}
+
+/// Checks the topics, and makes those that are missing if the configuration says so.
 ///
 /// # Errors
 /// [`Error::Setup`] with everything that has to be put right, or an outage.
-pub fn prepare(config: &KafkaConfig, health: &Arc<Health>) -> Result<Vec<String>, Error> {
+pub fn prepare(config: &KafkaConfig, health: &Arc<Health>) -> Result<Prepared, Error> {
     let made = config.watermarks().create_with_context(Context::new(health));
     let asker: Consumer = made.map_err(|error| Error::Setup(format!("make a client: {error}")))?;
     let found = partitions(&asker, health)?;
@@ -71,7 +79,7 @@ pub fn prepare(config: &KafkaConfig, health: &Arc<Health>) -> Result<Vec<String>
         create(&admin, config, &missing, count)?;
         appear(&asker, config, health, &missing)?;
     }
-    judge(&admin, config)
+    Ok(Prepared { partitions: count, warnings: judge(&admin, config)? })
 }
 
 /// Every topic that may be seen, with its number of partitions.
