@@ -13,6 +13,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -71,7 +72,7 @@ impl Broker {
         Self::start_with(&[])
     }
 
-    /// As [`Broker::start`], with more lines for its settings.
+    /// As [`Broker::start`], with more lines for its settings, of which the last of a name counts.
     ///
     /// # Errors
     /// As [`Broker::start`].
@@ -95,15 +96,15 @@ impl Broker {
         if let Some(proxy) = proxy {
             proxy.lead_to(port);
         }
-        let template = include_str!("../kafka/server.properties");
-        let mut text = template
+        let mut text = include_str!("../kafka/server.properties").to_owned();
+        for (name, value) in settings {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        let text = text
             .replace("{port}", &port.to_string())
             .replace("{controller}", &controller.to_string())
             .replace("{advertised}", &advertised.to_string())
             .replace("{data}", &folder.path().join("data").to_string_lossy());
-        for (name, value) in settings {
-            text.push_str(&format!("{name}={value}\n"));
-        }
         fs::write(folder.path().join("server.properties"), text)?;
         fs::write(folder.path().join("log4j2.xml"), include_str!("../kafka/log4j2.xml"))?;
         let mut broker = Self { folder, lib, advertised, process: None };
@@ -492,22 +493,23 @@ fn jars() -> Result<PathBuf> {
     Ok(lib)
 }
 
-/// Two ports that nobody listens at.
+/// Two ports that nobody listens at, and that were not given out before.
 ///
 /// # Errors
 /// There are none.
 pub fn free_ports() -> Result<[u16; 2]> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
-    let mut held = Vec::new();
     // Each process begins elsewhere, so that two of them rarely meet.
     let begin = u16::try_from(std::process::id() % 6_000)? * 2;
-    for step in 0..span {
-        let port = PORTS.start + (begin + step) % span;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push((port, listener));
+    let mut free = Vec::new();
+    for _ in 0..span {
+        let port = PORTS.start + (begin + GIVEN.fetch_add(1, Ordering::Relaxed)) % span;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            free.push(port);
         }
-        if let [(first, _), (second, _)] = &held[..] {
-            return Ok([*first, *second]);
+        if let [first, second] = free[..] {
+            return Ok([first, second]);
         }
     }
     bail!("no free ports in {PORTS:?}")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use cardlens_engine::{Action, Clock as _, SystemClock};
 use cardlens_kafka::{Health, KafkaConfig, Prepared, connect, prepare};
-use cardlens_tests::broker::Broker;
+use cardlens_tests::broker::{Broker, free_ports};
 
 use super::config;
 
@@ -58,6 +58,50 @@ fn topics_are_made_or_asked_for() -> Result<()> {
     broker.create_topic("old", 3, &[])?;
     let warnings = prepare(&config, &health)?.warnings;
     assert!(warnings[0].contains("message.timestamp.type=LogAppendTime"), "{warnings:?}");
+    Ok(())
+}
+
+/// A wrong password and a wrong protocol reach no call: each only times out.
+#[test]
+fn a_refused_client_is_told_why() -> Result<()> {
+    let [secured, _] = free_ports()?;
+    let listeners = format!(
+        "PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},SASL://127.0.0.1:{secured}"
+    );
+    let advertised = format!("PLAINTEXT://127.0.0.1:{{port}},SASL://127.0.0.1:{secured}");
+    let broker = Broker::start_with(&[
+        ("listeners", &listeners),
+        ("advertised.listeners", &advertised),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT",
+        ),
+        ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
+        (
+            "listener.name.sasl.plain.sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required \
+             user_app=\"right\";",
+        ),
+    ])?;
+    broker.create_topic("cards", 1, &[])?;
+    let mut config = config(&broker, "a");
+    config.bootstrap_servers = format!("127.0.0.1:{secured}");
+    for (name, value) in [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "app"),
+    ] {
+        config.properties.insert(name.to_owned(), value.to_owned());
+    }
+    config.sasl_password = Some("right".to_owned());
+    drop(connect(&config)?);
+    config.sasl_password = Some("wrong".to_owned());
+    let told = connect(&config).err().unwrap().to_string();
+    assert!(told.contains("Authentication failed"), "{told}");
+    assert!(!format!("{config:?}{told}").contains("wrong"), "the password is shown");
+    config.properties.insert("security.protocol".to_owned(), "SSL".to_owned());
+    let told = connect(&config).err().unwrap().to_string();
+    assert!(told.contains("SSL"), "{told}");
     Ok(())
 }
 
