@@ -44,6 +44,17 @@ pub struct Demo {
     pub partitions: u32,
 }
 
+/// What the threads of the demo share.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    log: &'a Log,
+    deployment: &'a Deployment,
+    shared: &'a Arc<Shared>,
+    metrics: &'a Metrics,
+    shown: &'a Arc<Shown>,
+    stop: &'a AtomicBool,
+}
+
 struct Shown {
     sent: AtomicU64,
     skipped: AtomicU64,
@@ -69,10 +80,11 @@ impl Demo {
             today: AtomicU64::new(0),
         });
         let (send, changes) = sync_channel::<Vec<u8>>(WAITING_MAX);
+        let stage = Stage { log: &log, deployment, shared, metrics, shown: &shown, stop };
         let result = std::thread::scope(|scope| {
-            let generator = scope.spawn(|| self.generate(&log, &shown, stop));
+            let generator = scope.spawn(|| self.generate(stage));
             let worker = scope.spawn(|| {
-                let result = self.work(&log, deployment, shared, metrics, (send, &shown), stop);
+                let result = self.work(stage, send);
                 stop.store(true, Ordering::Relaxed);
                 result
             });
@@ -89,7 +101,8 @@ impl Demo {
         Ok(())
     }
 
-    fn generate(&self, log: &Log, shown: &Shown, stop: &AtomicBool) {
+    fn generate(&self, stage: Stage<'_>) {
+        let Stage { log, shown, stop, .. } = stage;
         let clock = SystemClock::new();
         let today = Day(i32::try_from(clock.now_ms().div_euclid(DAY_MS)).unwrap_or(0));
         let start = today.plus(-HISTORY_DAYS);
@@ -119,15 +132,8 @@ impl Demo {
         log.close();
     }
 
-    fn work(
-        &self,
-        log: &Log,
-        deployment: &Deployment,
-        shared: &Arc<Shared>,
-        metrics: &Metrics,
-        (send, shown): (SyncSender<Vec<u8>>, &Arc<Shown>),
-        stop: &AtomicBool,
-    ) -> anyhow::Result<()> {
+    fn work(&self, stage: Stage<'_>, send: SyncSender<Vec<u8>>) -> anyhow::Result<()> {
+        let Stage { log, deployment, shared, metrics, shown, stop } = stage;
         let (source, sink) = log.join();
         let all: Vec<u32> = (0..self.partitions).collect();
         log.assign(&[&all]);

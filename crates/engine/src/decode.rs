@@ -11,7 +11,7 @@ pub enum Format {
     /// One JSON object.
     Json,
     /// One line of a CSV file with this layout.
-    Csv(CsvLayout),
+    Csv(Box<CsvLayout>),
 }
 
 /// A decoder with its format.

@@ -29,7 +29,8 @@ pub use metrics::Metrics;
 pub use partition::Shared;
 pub use publish::Names;
 pub use seam::{
-    Bounds, Clock, Committed, Output, Polled, Progress, Sink, Source, SystemClock, Topic,
+    Bounds, Clock, Committed, EachPublished, Output, Polled, Progress, Sink, Source, SystemClock,
+    Topic,
 };
 pub use snapshot::SnapshotStore;
 pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};

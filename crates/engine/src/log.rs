@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use cardlens_model::{NoHeaders, PartitionId, Position, Record};
 
-use crate::{Bounds, Broken, Committed, Error, Output, Polled, Progress, Sink, Source, Topic};
+use crate::{
+    Bounds, Broken, Committed, EachPublished, Error, Output, Polled, Progress, Sink, Source, Topic,
+};
 
 /// Records in one run handed to the worker, unless [`Log::set_run_max`] says otherwise.
 const RUN_MAX: usize = 4_096;
@@ -371,7 +373,7 @@ impl Source for LogSource {
     fn published(
         &mut self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+        each: &mut EachPublished<'_>,
     ) -> Result<(), Error> {
         let state = self.log.lock();
         for ((_, key), output) in state.current.range((partition, Vec::new())..) {

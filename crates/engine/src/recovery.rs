@@ -66,7 +66,7 @@ impl Recovery<'_> {
         if committed.position > bounds.high {
             return Err(truncated(id, &committed, bounds.high));
         }
-        let mut partition = self.from_snapshot(id, &committed, &mark)?;
+        let mut partition = self.newest_base(id, &committed, &mark)?;
         if bounds.low > partition.position && partition.position < committed.position {
             return Err(history_missing(id, &partition, bounds.low));
         }
@@ -110,7 +110,7 @@ impl Recovery<'_> {
     }
 
     /// The newest snapshot that can be used, or an empty partition where the deployment began.
-    fn from_snapshot(
+    fn newest_base(
         &self,
         id: PartitionId,
         committed: &Committed,

@@ -55,6 +55,9 @@ pub struct Bounds {
     pub high: Position,
 }
 
+/// Takes an entry of published truth: key, and value unless it is a tombstone.
+pub type EachPublished<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// Records and assignments, and what recovery has to read.
 ///
 /// Every call ends within the source's own deadlines; an outage is [`Error`] with
@@ -98,7 +101,7 @@ pub trait Source {
     fn published(
         &mut self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+        each: &mut EachPublished<'_>,
     ) -> Result<(), Error>;
 
     /// Reads the values of all recorded decisions of a partition, oldest first.

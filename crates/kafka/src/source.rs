@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use cardlens_engine::{Bounds, Broken, Committed, Error, Polled, Source};
+use cardlens_engine::{Bounds, Broken, Committed, EachPublished, Error, Polled, Source};
 use cardlens_model::{PartitionId, Position, Record};
 use crossbeam_channel::Receiver;
 use rdkafka::Offset;
@@ -307,7 +307,7 @@ impl Source for KafkaSource {
     fn published(
         &mut self,
         partition: PartitionId,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+        each: &mut EachPublished<'_>,
     ) -> Result<(), Error> {
         let topic = self.member.topics.current.clone();
         self.read_output(&topic, partition, &mut |message| {

@@ -10,7 +10,7 @@ use crate::event::{json, rounded};
 const WHAT: &str = "current segments";
 
 /// Where needs come from; dialogue will be another.
-const SOURCE: &str = "transactions";
+const SOURCE: &str = "behaviour";
 
 #[derive(Serialize, Deserialize)]
 struct CurrentValue {

@@ -5,3 +5,4 @@ mod broker;
 mod crash;
 mod expected;
 mod golden;
+mod needs;

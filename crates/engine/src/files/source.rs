@@ -14,7 +14,7 @@ use super::csv::CsvLayout;
 use super::lines::{Lines, open};
 use super::partition_of;
 use crate::decode::Format;
-use crate::{Bounds, Committed, Error, Polled, Source};
+use crate::{Bounds, Committed, EachPublished, Error, Polled, Source};
 
 /// Records in one run handed to the worker.
 const RUN_MAX: usize = 4_096;
@@ -127,7 +127,7 @@ impl FileSource {
     /// How a worker decodes what this source delivers.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.layout.clone().map_or(Format::Json, Format::Csv)
+        self.layout.clone().map_or(Format::Json, |layout| Format::Csv(Box::new(layout)))
     }
 
     /// A handle on how much was read.
@@ -279,7 +279,7 @@ impl Source for FileSource {
     fn published(
         &mut self,
         _partition: PartitionId,
-        _each: &mut dyn FnMut(&[u8], Option<&[u8]>),
+        _each: &mut EachPublished<'_>,
     ) -> Result<(), Error> {
         Ok(())
     }
