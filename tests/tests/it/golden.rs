@@ -1,5 +1,5 @@
-//! Each folder of `tests/golden` but `rules` is a case: `in.jsonl` goes through a backtest under
-//! the golden rules, and what a consumer would see is compared with `out.jsonl`: changes, then
+//! Each folder of `tests/golden` is a case: `in.jsonl` goes through a backtest under the rules of
+//! `tests/rules`, and what a consumer would see is compared with `out.jsonl`: changes, then
 //! rejected records. `UPDATE_GOLDEN=1` rewrites `out.jsonl`; the diff is then reviewed like code.
 //!
 //! The same cases are run on the log, crashed after every batch and moved between members.
@@ -14,23 +14,20 @@ use cardlens_tests::backtest::{backtest, config};
 use cardlens_tests::sim::Sim;
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<_> = fs::read_dir(root())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("in.jsonl").exists())
-        .collect();
+    let mut cases: Vec<_> =
+        fs::read_dir(folder("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 6, "{cases:?}");
     cases
 }
 
 fn rules() -> RuleSet {
-    cardlens::wiring::rule_set(Some(&root().join("rules"))).unwrap()
+    cardlens::wiring::rule_set(Some(&folder("rules"))).unwrap()
 }
 
 /// What a consumer sees, without the time of writing.

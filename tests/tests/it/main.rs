@@ -1,5 +1,11 @@
 //! The one integration binary.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it found"
+)]
 
 mod broker;
 mod crash;

@@ -17,13 +17,23 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{Echo, config};
 
 const WAIT: Duration = Duration::from_secs(30);
-const ROUNDS: i64 = 5;
 const CHANGES: &str = "cardlens.segment-changes";
 
 /// A commit that arrives before the positions of the next transaction are sent.
 const LATE_COMMIT: Delay = Delay { hold: api::END_TXN, before: api::TXN_OFFSET_COMMIT, nth: 1 };
 /// Positions that arrive after those of the next transaction, before its commit.
 const LATE_POSITIONS: Delay = Delay { hold: api::TXN_OFFSET_COMMIT, before: api::END_TXN, nth: 2 };
+
+/// An addition of the group that arrives before the positions of the next transaction.
+const LATE_GROUP: Delay =
+    Delay { hold: api::ADD_OFFSETS_TO_TXN, before: api::TXN_OFFSET_COMMIT, nth: 2 };
+
+/// How often each recipe is followed; more when a proof is wanted.
+fn rounds() -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "the test's own knob")]
+    let wanted = std::env::var("CARDLENS_PROVE_KILLS").ok().and_then(|n| n.parse().ok());
+    wanted.unwrap_or(0).max(5)
+}
 
 fn broker() -> Result<(Broker, Proxy)> {
     let proxy = Proxy::start()?;
@@ -102,6 +112,7 @@ fn without_a_fence_a_late_copy_decides_the_next_transaction() -> Result<()> {
 }
 
 #[track_caller]
+#[allow(clippy::print_stdout, reason = "proofs are reported on the output")]
 fn check(delay: Delay) -> Result<()> {
     let (broker, proxy) = broker()?;
     let mut echo = Echo::new(&config(&broker, "a"))?;
@@ -119,7 +130,8 @@ fn check(delay: Delay) -> Result<()> {
         echo.sink.commit(&[output], &echo.progress())?;
         Ok(())
     };
-    for round in 0..ROUNDS {
+    let rounds = rounds();
+    for round in 0..rounds {
         proxy.delay(delay);
         write(&mut echo, 2 * round + 1)?;
         write(&mut echo, 2 * round + 2)?;
@@ -130,9 +142,10 @@ fn check(delay: Delay) -> Result<()> {
         assert_eq!(committed.position, Position(2 * round + 2));
     }
     let rebuilt = echo.sink.counters().rebuilt_retried.load(Ordering::Relaxed);
-    assert_eq!(i64::try_from(rebuilt)?, ROUNDS, "one new producer for each unanswered request");
-    let expected: Vec<_> = (1..=2 * ROUNDS).map(|n| n.to_string()).collect();
+    assert_eq!(i64::try_from(rebuilt)?, rounds, "one new producer for each unanswered request");
+    let expected: Vec<_> = (1..=2 * rounds).map(|n| n.to_string()).collect();
     assert_eq!(values(&broker)?, expected);
+    println!("proved: {rounds} late copies of request {}, each refused", delay.hold);
     Ok(())
 }
 
@@ -144,4 +157,9 @@ fn a_late_commit_is_refused() -> Result<()> {
 #[test]
 fn late_positions_are_refused() -> Result<()> {
     check(LATE_POSITIONS)
+}
+
+#[test]
+fn a_late_group_is_refused() -> Result<()> {
+    check(LATE_GROUP)
 }
