@@ -9,5 +9,6 @@
 pub mod goals;
 pub mod load;
 pub mod measure;
+pub mod pipeline;
 pub mod rivals;
 pub mod sides;

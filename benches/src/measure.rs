@@ -1,7 +1,8 @@
 //! What a side costs: CPU seconds, user and system, of a whole process tree.
 
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,14 @@ pub struct Cost {
     pub cpu_s: f64,
     /// Seconds that passed.
     pub wall_s: f64,
+}
+
+impl Cost {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { cpu_s: self.cpu_s + other.cpu_s, wall_s: self.wall_s + other.wall_s }
+    }
 }
 
 /// Measures a part of this process, all of its threads together.
@@ -61,6 +70,13 @@ fn cpu_s(usage: &Usage) -> f64 {
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
 }
 
+/// The reading of a clock, for benches that time parts themselves.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "a measurement is the reading of a clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 /// Bytes of memory that this process holds now.
 ///
 /// # Errors
@@ -103,6 +119,70 @@ pub fn side<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> Result<(T, C
     let last = said.lines().last().with_context(|| format!("side `{name}` said nothing"))?;
     let answer = serde_json::from_str(last).with_context(|| format!("`{name}` said `{last}`"))?;
     Ok((answer, cost))
+}
+
+/// A side that stays alive between questions, so that what it built up is built once.
+#[derive(Debug)]
+pub struct Live {
+    name: String,
+    child: Child,
+    questions: Option<ChildStdin>,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Live {
+    /// Starts a side; its first answer comes unasked, once it is ready.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(name: &str, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("side")
+            .arg(name)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start side `{name}`"))?;
+        let answers = child.stdout.take().context("a side without output")?;
+        Ok(Self {
+            name: name.to_owned(),
+            questions: child.stdin.take(),
+            answers: BufReader::new(answers).lines(),
+            child,
+        })
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// The side ended, or said something else.
+    pub fn answer<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let line = self.answers.next().with_context(|| format!("side `{}` ended", self.name))??;
+        serde_json::from_str(&line).with_context(|| format!("`{}` said `{line}`", self.name))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Live::answer`].
+    pub fn ask<T: DeserializeOwned>(&mut self, question: &str) -> Result<T> {
+        if let Some(questions) = &mut self.questions {
+            writeln!(questions, "{question}")?;
+            questions.flush()?;
+        }
+        self.answer()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Without further questions it ends by itself.
+        self.questions = None;
+        if let Err(error) = self.child.wait() {
+            eprintln!("side `{}`: {error}", self.name);
+        }
+    }
 }
 
 /// The build's target directory: workloads, outputs and results lie below it.
@@ -177,4 +257,15 @@ pub fn environment() -> Environment {
         date: cardlens_model::EventTime(now_ms).to_string(),
         commit,
     }
+}
+
+/// Bytes of memory that a new process may take.
+///
+/// # Errors
+/// `/proc` does not tell.
+pub fn available() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("read the memory there is")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no MemAvailable")?;
+    Ok(kib.trim().parse::<u64>()? * 1_024)
 }

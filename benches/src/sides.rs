@@ -1,13 +1,28 @@
 //! The sides that goals compare, each the work of one process.
 
 mod decode;
+mod durable;
+mod engine;
+mod events;
+mod kafka;
+mod midnights;
+mod scale;
+mod windows;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use self::events::Rules;
+
+use crate::load::population::Population;
 use crate::rivals::plain;
+
+pub use durable::{Durable, INTERVAL_S, Restored};
+pub use kafka::TOPIC;
+pub use midnights::Days;
+pub use scale::{BURST, Burst, HISTORY, Memory};
 
 pub use decode::{Decoded, MESSAGES, Order, check as check_decoding};
 
@@ -25,8 +40,23 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
     };
     match name {
         "plain" => say(&plain::run(path(0)?, path(1)?)?),
+        "spine" => say(&engine::spine(path(0)?, path(1)?)?),
         "decode-wire" => say(&decode::wire(path(0)?, text(1)?.parse()?)?),
         "decode-serde" => say(&decode::serde(path(0)?, text(1)?.parse()?)?),
+        "scale" => scale::live(text(0)?.parse()?),
+        "year" => say(&scale::year(text(0)?.parse()?)?),
+        "durable" => durable::live(text(0)?.parse()?, text(1)?.parse()?, path(2)?),
+        "midnights" => {
+            let population =
+                Population { customers: text(0)?.parse()?, records: text(1)?.parse()? };
+            say(&midnights::run(population, text(2)?.parse()?)?)
+        }
+        "events" => {
+            let rules = if text(3)? == "default" { Rules::Default } else { Rules::Task };
+            say(&events::replay(path(0)?, path(1)?, text(2)?.parse()?, rules)?)
+        }
+        "consume" => say(&kafka::consume(text(0)?, text(1)?, text(2)?.parse()?)?),
+        "run" => say(&kafka::run(text(0)?, text(1)?, text(2)?.parse()?, path(3)?)?),
         _ => bail!("there is no side `{name}`"),
     }
 }

@@ -1,3 +1,5 @@
 //! Workloads.
 
+pub mod population;
+pub mod rules;
 pub mod w1;

@@ -199,8 +199,11 @@ impl Drawn {
     /// Those of the writer.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let (amount, customer, merchant) = (self.amount_minor, self.customer, self.merchant);
-        let (channel, entry) =
-            if merchant % 3 == 0 { ("online", "ecommerce") } else { ("in_person", "contactless") };
+        let (channel, entry) = if merchant.is_multiple_of(3) {
+            ("online", "ecommerce")
+        } else {
+            ("in_person", "contactless")
+        };
         write!(
             out,
             "{{\"id\":\"tx-{:016x}\",\"customer\":\"C{customer:09}\",\"account\":\"A{:010}\",\

@@ -1,0 +1,66 @@
+//! A file through the product as it is: the worker, its events, files as a sink.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Result;
+use cardlens_engine::files::{FileOptions, FileSink, FileSource};
+use cardlens_engine::{Deployment, Metrics, Names, Pace, SystemClock, Worker, WorkerSetup};
+
+use crate::load::rules::{faults, w1, without_midnights};
+use crate::load::w1::Answer;
+
+/// Which rules are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// Those of W1.
+    Task,
+    /// Those that come with cardlens.
+    Default,
+}
+
+/// Replays a file dealt to partitions, and writes `changes.jsonl` into a directory.
+///
+/// # Errors
+/// The files cannot be read or written.
+pub fn replay(input: &Path, directory: &Path, partitions: u32, rules: Rules) -> Result<Answer> {
+    let mut deployment = match rules {
+        Rules::Task => Deployment { withheld: Vec::new(), ..Deployment::new(w1()?) },
+        Rules::Default => Deployment::new(cardlens::wiring::rule_set(None).map_err(faults)?),
+    };
+    deployment = without_midnights(deployment);
+    let shared = deployment.shared().map_err(faults)?;
+    let source = FileSource::open(FileOptions {
+        files: vec![input.to_owned()],
+        partitions,
+        mapped: Vec::new(),
+        currency: deployment.currency.clone(),
+    })?;
+    let sink = FileSink::create(directory, source.places())?;
+    let format = source.format();
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let (topic, decoding_shared) = (deployment.topic.clone(), Arc::clone(&shared));
+    let setup = WorkerSetup {
+        clock: Box::new(SystemClock::new()),
+        shared,
+        pace: Pace {
+            commit_interval: Duration::from_millis(100),
+            transaction_records_max: 100_000,
+            snapshot_interval: None,
+            idle_after: None,
+            memory_limit: None,
+        },
+        names: Names { service: "bench".to_owned(), input: topic.clone() },
+        store: None,
+        metrics: metrics.clone(),
+        decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
+        observer: None,
+        health: Box::new(|_, _| {}),
+    };
+    let mut worker = Worker::new(source, sink, setup);
+    worker.run(&AtomicBool::new(false))?;
+    let records = metrics.records_consumed.with_label_values(&[topic.as_str()]).get();
+    Ok(Answer { records, changes: worker.sink().counts()[0], to_sum: 0 })
+}
