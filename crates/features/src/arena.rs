@@ -163,3 +163,12 @@ pub(crate) fn prefetch<T>(values: &[T], at: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, at);
 }
+
+/// Asks for every cache line of some postings.
+pub(crate) fn prefetch_all(postings: &[Posting]) {
+    const A_LINE: usize = 64 / size_of::<Posting>();
+    for line in postings.chunks(A_LINE) {
+        prefetch(line, 0);
+    }
+    prefetch(postings, postings.len().wrapping_sub(1));
+}

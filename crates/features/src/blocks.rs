@@ -31,6 +31,8 @@ pub(crate) struct Blocks {
     heads: Vec<u32>,
     /// Which classes have one.
     filled: [u64; CLASSES / 64],
+    /// Granules of all free blocks.
+    free: u32,
 }
 
 /// What stands at the front of a block.
@@ -61,6 +63,7 @@ impl Blocks {
             last_size: 0,
             heads: vec![NONE; CLASSES],
             filled: [0; CLASSES / 64],
+            free: 0,
         }
     }
 
@@ -77,6 +80,11 @@ impl Blocks {
     /// Granules in use by blocks or free between them.
     pub(crate) fn granules(&self) -> usize {
         self.top as usize
+    }
+
+    /// Granules free between blocks.
+    pub(crate) fn granules_free(&self) -> usize {
+        self.free as usize
     }
 
     /// Size of a block in granules.
@@ -193,6 +201,7 @@ impl Blocks {
             self.set(next, Tag { previous: block, ..following });
         }
         self.set_before(block + tag.size, tag.size);
+        self.free += tag.size;
     }
 
     fn unlink(&mut self, block: u32) -> Tag {
@@ -211,6 +220,7 @@ impl Blocks {
             let previous = self.tag(tag.previous);
             self.set(tag.previous, Tag { next: tag.next, ..previous });
         }
+        self.free -= tag.size;
         tag
     }
 
@@ -302,11 +312,13 @@ mod tests {
                 expected.sort_unstable();
                 assert_eq!(used, expected);
                 assert!(!found.windows(2).any(|pair| pair[0].2 && pair[1].2));
+                let free: u32 = found.iter().filter(|b| b.2).map(|b| b.1).sum();
+                assert_eq!(free, blocks.free);
             }
         }
         for (block, _) in held {
             blocks.release(block);
         }
-        assert_eq!(blocks.top, 0);
+        assert_eq!((blocks.top, blocks.free), (0, 0));
     }
 }

@@ -55,7 +55,8 @@ pub(crate) struct Distinct {
     sorted: Vec<i64>,
     ends: Vec<usize>,
     met: Met,
-    /// Places with merchants.
+    /// Places with merchants, as a list and as a set.
+    places: Vec<u8>,
     wanted: u128,
 }
 
@@ -71,6 +72,7 @@ impl Distinct {
             sorted: Vec::new(),
             ends: Vec::new(),
             met: Met::default(),
+            places: plan.needs.merchants.clone(),
             wanted: plan.needs.merchants.iter().fold(0, |set, place| set | 1 << place),
         }
     }
@@ -114,8 +116,8 @@ impl Distinct {
 
     /// Forgets what was collected.
     pub(crate) fn clear(&mut self) {
-        for place in (0..place::COUNT).filter(|place| self.wanted >> place & 1 != 0) {
-            self.merchants[place * self.bands..][..self.bands].fill(0);
+        for place in &self.places {
+            self.merchants[usize::from(*place) * self.bands..][..self.bands].fill(0);
         }
         self.countries.fill(0);
     }
@@ -158,8 +160,8 @@ impl Distinct {
                 }
             }
         }
-        for places in self.merchants.chunks_exact_mut(self.bands) {
-            add_up(places);
+        for place in &self.places {
+            add_up(&mut self.merchants[usize::from(*place) * self.bands..][..self.bands]);
         }
     }
 

@@ -23,10 +23,10 @@ impl Table {
         let mut rows = Rows::new(plan);
         for &(slot, as_of) in customers {
             let (origin, first) = (Origin::Asked, false);
-            rows.push_point(Point { slot, as_of, origin, withheld: false, first });
+            let row = rows.push(Point { slot, as_of, origin, withheld: false, first });
             let first_day = self.ledger.header(slot).first_day;
             let subject = Subject { postings: self.ledger.postings(slot), first_day, as_of };
-            gather.row(subject, plan, &mut rows);
+            gather.row(subject, plan, row);
         }
         rows.take().1
     }

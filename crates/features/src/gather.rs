@@ -1,8 +1,8 @@
 //! From a customer's postings to a row of features.
 //!
-//! Owns the pass over postings. They are taken from the newest on, so bands (what each window has
-//! that the next smaller one has not) follow one another; each posting is added to one cell, that
-//! of its category and band. Then bands are summed up to windows, categories to the overall place,
+//! Owns the pass over postings. They are sorted, so bands (what each window has that the next smaller
+//! one has not) follow one another; each posting is added to one cell, that of its category and
+//! band. Then bands are summed up to windows, categories to the overall place,
 //! and every column is written from there. What costs more than a cell (medians, merchants,
 //! countries) has a pass of its own in `distinct`, taken when the plan names it. Knows nothing of
 //! how postings came about.
@@ -14,7 +14,7 @@ use crate::{
     names::{Lane, Measure, place},
     plan::{Needs, Plan, Step},
     posting::{Effect, Posting},
-    rows::Rows,
+    rows::Row,
     value::{Parts, Sums, Value, rounded, seen},
 };
 
@@ -34,8 +34,7 @@ struct Cell {
     largest: i64,
     txn: u32,
     refund_txn: u32,
-    /// Transactions by mark, in the order of [`Lane`], then active days.
-    lanes: [u32; 8],
+    lanes: Lanes,
 }
 
 impl Cell {
@@ -45,20 +44,35 @@ impl Cell {
         self.largest = self.largest.max(other.largest);
         self.txn += other.txn;
         self.refund_txn += other.refund_txn;
-        for (lane, other) in self.lanes.iter_mut().zip(other.lanes) {
-            *lane += other;
+    }
+}
+
+/// Counts of transactions by mark, in the order of [`Lane`], then active days.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(32))]
+struct Lanes([u32; 8]);
+
+impl Lanes {
+    fn add(&mut self, other: &Self) {
+        for lane in 0..8 {
+            self.0[lane] += other.0[lane];
         }
+    }
+
+    fn add_marks(&mut self, posting: Posting, weekend: bool) {
+        let weekend = weekend && posting.weekend();
+        self.add(&LANES[posting.marks() | usize::from(weekend) << 7]);
     }
 }
 
 /// What a transaction adds to the lanes, by [`Posting::marks`] and whether it is on a weekend.
-static LANES: [[u32; 8]; 256] = lanes();
+static LANES: [Lanes; 256] = lanes();
 
-const fn lanes() -> [[u32; 8]; 256] {
-    let mut table = [[0; 8]; 256];
+const fn lanes() -> [Lanes; 256] {
+    let mut table = [Lanes([0; 8]); 256];
     let mut marks = 0;
     while marks < 256 {
-        let lanes = &mut table[marks];
+        let lanes = &mut table[marks].0;
         let channel = marks >> 3 & 7;
         lanes[Lane::Abroad as usize] = (marks & 1 != 0) as u32;
         lanes[Lane::Recurring as usize] = (marks & 2 != 0) as u32;
@@ -78,12 +92,11 @@ pub(crate) struct Gather {
     /// By place, then band.
     cells: Vec<Cell>,
     bands: usize,
-    /// Places in use.
-    touched: u128,
+    /// Categories in use, and the places behind them.
+    touched: u64,
+    touched_behind: u64,
     /// Newest day with a transaction, by place.
     newest: [i32; place::COUNT],
-    /// Oldest day with a transaction so far, by place: what days are counted by.
-    counted: [i32; place::COUNT],
     sums: Sums,
     parts: Parts,
     distinct: Distinct,
@@ -108,16 +121,16 @@ impl Gather {
             cells: vec![Cell::default(); bands * place::COUNT],
             bands,
             touched: 0,
+            touched_behind: 0,
             newest: [NEVER; place::COUNT],
-            counted: [NEVER; place::COUNT],
             parts: Parts::default(),
             distinct: Distinct::new(plan),
             categories: vec![0; bands],
         }
     }
 
-    /// Appends the columns of one row.
-    pub(crate) fn row(&mut self, subject: Subject<'_>, plan: &Plan, rows: &mut Rows) {
+    /// Writes the columns of one row.
+    pub(crate) fn row(&mut self, subject: Subject<'_>, plan: &Plan, mut row: Row<'_>) {
         let visible = Window::newest_first(subject.postings, subject.as_of);
         self.scan(visible, subject.as_of, plan);
         if plan.needs.value {
@@ -125,102 +138,131 @@ impl Gather {
         }
         self.distinct.collect(visible, subject.as_of, plan);
         self.sum_up(&plan.needs);
-        for step in &plan.steps {
-            if step.measure.is_float() {
-                let value = self.float(step, plan);
-                rows.push_float(step.column, value);
-            } else {
-                let value = self.int(step, subject);
-                rows.push_int(step.column, value);
-            }
+        for step in &plan.ints {
+            row.set_int(step.column, self.int(step, subject));
+        }
+        for step in &plan.floats {
+            row.set_float(step.column, self.float(step, plan));
         }
         self.clear(&plan.needs);
     }
 
-    /// Adds every posting within the largest window to its cell.
+    /// Adds every posting within the largest window to its cell, from the oldest on.
     fn scan(&mut self, postings: &[Posting], as_of: Day, plan: &Plan) {
-        let needs = &plan.needs;
-        let floor = |band: usize| Window::floor(as_of, plan.windows[band]);
-        let year = if needs.value { floor(usize::from(needs.year_band)) } else { u64::MAX };
-        let mut band = 0;
         let mut rest = postings;
-        'bands: while band < plan.windows.len() {
-            let limit = floor(band);
-            while let Some((posting, older)) = rest.split_last() {
-                if posting.high < limit {
-                    band += 1;
-                    continue 'bands;
-                }
-                rest = older;
-                self.add(*posting, band, needs);
-                if posting.high >= year {
-                    self.add_value(*posting);
-                }
+        let oldest = plan.windows.last().map_or(u64::MAX, |days| Window::floor(as_of, *days));
+        while let Some((posting, newer)) = rest.split_first().filter(|(it, _)| it.high < oldest) {
+            rest = newer;
+            if matches!(posting.effect(), Effect::Purchase | Effect::Cash) {
+                self.see(*posting);
             }
-            return;
         }
-        if needs.recency {
-            for posting in rest.iter().rev() {
-                if matches!(posting.effect(), Effect::Purchase | Effect::Cash) {
-                    self.see(*posting);
-                }
-            }
+        for band in (0..plan.windows.len()).rev() {
+            let end = match band {
+                0 => u64::MAX,
+                _ => Window::floor(as_of, plan.windows[band - 1]),
+            };
+            rest = self.scan_band(rest, end, band, &plan.needs);
         }
     }
 
-    fn add(&mut self, posting: Posting, band: usize, needs: &Needs) {
-        let effect = posting.effect();
-        let place = usize::from(posting.category().0);
-        let at = place * self.bands + band;
-        if effect != Effect::Purchase {
-            self.add_other(posting, effect, band);
-            if effect != Effect::Cash {
-                return;
+    /// Adds the postings of one band, which are those before `end`, and returns the others. Nearly
+    /// all are purchases, so these take a short way.
+    fn scan_band<'a>(
+        &mut self,
+        postings: &'a [Posting],
+        end: u64,
+        band: usize,
+        needs: &Needs,
+    ) -> &'a [Posting] {
+        let in_year = needs.value && band <= usize::from(needs.year_band);
+        let (marks, by_category) = (needs.marks, needs.marks_by_category);
+        let (weekend, days) = (needs.weekend, needs.active_days || needs.recency);
+        let overall = usize::from(place::OVERALL);
+        let mut lanes = Lanes::default();
+        let mut rest = postings;
+        while let Some((&posting, newer)) = rest.split_first() {
+            if posting.high >= end {
+                break;
+            }
+            rest = newer;
+            let place = posting.place();
+            if !posting.is_purchase() || place == usize::from(place::WITHHELD) {
+                self.add_other(posting, band, needs);
+                if in_year {
+                    self.add_value(posting);
+                }
+                continue;
+            }
+            let amount = posting.amount();
+            let cell = &mut self.cells[place * self.bands + band];
+            cell.gross += amount;
+            cell.txn += 1;
+            cell.largest = cell.largest.max(amount);
+            self.touched |= 1 << place;
+            if marks {
+                let lanes = if by_category { &mut cell.lanes } else { &mut lanes };
+                lanes.add_marks(posting, weekend);
+            }
+            if days {
+                let day = posting.day().0;
+                cell.lanes.0[ACTIVE_DAYS] += u32::from(self.newest[place] != day);
+                self.newest[place] = day;
+                lanes.0[ACTIVE_DAYS] += u32::from(self.newest[overall] != day);
+                self.newest[overall] = day;
+            }
+            if in_year {
+                let rate = self.value.rate(place, posting.channel());
+                self.sums.net[rate] += amount;
+                self.sums.seen |= seen::PURCHASES;
             }
         }
-        let cell = &mut self.cells[at];
+        self.cells[overall * self.bands + band].lanes.add(&lanes);
+        rest
+    }
+
+    /// Adds a transaction that took the long way.
+    fn add_ticket(&mut self, posting: Posting, band: usize, needs: &Needs) {
+        let first_of_day = self.see(posting);
+        let overall = usize::from(place::OVERALL) * self.bands + band;
+        let withheld = posting.category().0 == place::WITHHELD;
+        if !withheld && needs.marks && !needs.marks_by_category {
+            self.cells[overall].lanes.add_marks(posting, needs.weekend);
+        }
+        self.cells[overall].lanes.0[ACTIVE_DAYS] += u32::from(first_of_day.1);
         let amount = posting.amount();
+        let cell = self.touch(posting.category().0, band);
         cell.gross += amount;
-        cell.largest = cell.largest.max(amount);
         cell.txn += 1;
-        if needs.marks {
-            let day = (posting.high >> 48) as u16;
-            let weekend = needs.weekend && matches!(day % 7, 2 | 3);
-            let lanes = &LANES[posting.marks() | usize::from(weekend) << 7];
-            for (lane, more) in cell.lanes.iter_mut().zip(lanes) {
-                *lane += more;
-            }
-        }
-        self.touched |= 1 << place;
-        if needs.active_days || needs.recency {
-            let first_of_day = self.see(posting);
-            self.cells[at].lanes[ACTIVE_DAYS] += u32::from(first_of_day.0);
-            let overall = usize::from(place::OVERALL) * self.bands + band;
-            self.cells[overall].lanes[ACTIVE_DAYS] += u32::from(first_of_day.1);
+        cell.largest = cell.largest.max(amount);
+        cell.lanes.0[ACTIVE_DAYS] += u32::from(first_of_day.0);
+        if needs.marks_by_category {
+            cell.lanes.add_marks(posting, needs.weekend);
         }
     }
 
     /// Takes a transaction's day into account. Whether it is the first of that day in its category
     /// and overall.
     fn see(&mut self, posting: Posting) -> (bool, bool) {
-        let place = usize::from(posting.category().0);
-        let day = i32::from((posting.high >> 48) as u16);
-        let mut first = |place: usize| {
-            self.newest[place] = self.newest[place].max(day);
-            std::mem::replace(&mut self.counted[place], day) != day
-        };
-        let of_category = first(place);
-        let counts = place != usize::from(place::WITHHELD);
+        let day = posting.day().0;
+        let mut first = |place: usize| std::mem::replace(&mut self.newest[place], day) != day;
+        let of_category = first(posting.place());
+        let counts = posting.category().0 != place::WITHHELD;
         (of_category, counts && first(usize::from(place::OVERALL)))
     }
 
-    /// What is no purchase; of cash advances, what they have beside being transactions.
-    fn add_other(&mut self, posting: Posting, effect: Effect, band: usize) {
+    /// Adds what is no plain purchase.
+    fn add_other(&mut self, posting: Posting, band: usize, needs: &Needs) {
         let amount = posting.amount();
         let category = posting.category().0;
+        let effect = posting.effect();
         match effect {
-            Effect::Nothing | Effect::Purchase => {}
-            Effect::Cash => self.add_amount(place::CASH, band, amount, 1),
+            Effect::Nothing => {}
+            Effect::Purchase => self.add_ticket(posting, band, needs),
+            Effect::Cash => {
+                self.add_ticket(posting, band, needs);
+                self.add_amount(place::CASH, band, amount, 1);
+            }
             Effect::LowersPurchase => self.add_amount(category, band, -amount, 0),
             Effect::LowersCash => {
                 self.add_amount(category, band, -amount, 0);
@@ -257,14 +299,17 @@ impl Gather {
     }
 
     fn touch(&mut self, place: u8, band: usize) -> &mut Cell {
-        self.touched |= 1 << place;
+        match place {
+            0..64 => self.touched |= 1 << place,
+            _ => self.touched_behind |= 1 << (place - 64),
+        }
         &mut self.cells[usize::from(place) * self.bands + band]
     }
 
     fn add_value(&mut self, posting: Posting) {
         let amount = posting.amount();
         let sums = &mut self.sums;
-        let rate = self.value.rate(posting.category(), posting.channel());
+        let rate = self.value.rate(posting.place(), posting.channel());
         match posting.effect() {
             Effect::Nothing | Effect::Undone => {}
             Effect::Purchase => {
@@ -298,25 +343,32 @@ impl Gather {
         let (places, total) = self.cells.split_at_mut(overall);
         for place in Places(self.touched) {
             let cells = &mut places[place * self.bands..][..self.bands];
-            for band in 1..self.bands {
-                let before = cells[band - 1];
-                cells[band].add(&before);
-            }
-            if place >= usize::from(place::WITHHELD) && place != NO_CATEGORY {
+            add_up(cells, needs.marks_by_category || needs.active_days);
+            if place == usize::from(place::WITHHELD) {
                 continue;
             }
             for (band, cell) in cells.iter().enumerate() {
-                // Days of categories do not add up to days.
-                let days = total[band].lanes[ACTIVE_DAYS];
                 total[band].add(cell);
-                total[band].lanes[ACTIVE_DAYS] = days;
-                if needs.categories {
-                    self.categories[band] += u32::from(cell.txn > 0);
+                if needs.marks_by_category {
+                    // Days of categories do not add up to days.
+                    let mut lanes = cell.lanes;
+                    lanes.0[ACTIVE_DAYS] = 0;
+                    total[band].lanes.add(&lanes);
                 }
+                self.categories[band] += u32::from(cell.txn > 0);
             }
         }
+        for place in Places(self.touched_behind) {
+            add_up(&mut places[(place + 64) * self.bands..][..self.bands], false);
+        }
+        // The overall figures of categories are windows already, the lanes of bands are not.
         for band in 1..self.bands {
-            total[band].lanes[ACTIVE_DAYS] += total[band - 1].lanes[ACTIVE_DAYS];
+            let before = total[band - 1].lanes;
+            if needs.marks_by_category {
+                total[band].lanes.0[ACTIVE_DAYS] += before.0[ACTIVE_DAYS];
+            } else {
+                total[band].lanes.add(&before);
+            }
         }
     }
 
@@ -334,7 +386,7 @@ impl Gather {
             Measure::Spend => cell.gross - cell.refunds,
             Measure::MeanTicket => rounded(i128::from(cell.gross), i128::from(cell.txn)),
             Measure::LargestTicket => cell.largest,
-            Measure::ActiveDays => i64::from(cell.lanes[ACTIVE_DAYS]),
+            Measure::ActiveDays => i64::from(cell.lanes.0[ACTIVE_DAYS]),
             Measure::MedianTicket => self.distinct.median(step.place, step.band),
             Measure::Merchants => self.distinct.merchants(step.place, step.band),
             Measure::Countries => self.distinct.countries(step.band),
@@ -358,7 +410,7 @@ impl Gather {
         let net = |cell: &Cell| cell.gross - cell.refunds;
         match step.measure {
             Measure::Share(lane) => {
-                ratio(i64::from(cell.lanes[lane as usize]), i64::from(cell.txn))
+                ratio(i64::from(cell.lanes.0[lane as usize]), i64::from(cell.txn))
             }
             Measure::ShareOfSpend => ratio(net(cell), net(overall)).clamp(0.0, 1.0),
             Measure::ShareOfTxn => ratio(i64::from(cell.txn), i64::from(overall.txn)),
@@ -373,26 +425,31 @@ impl Gather {
     }
 
     fn clear(&mut self, needs: &Needs) {
-        for place in Places(self.touched | 1 << place::OVERALL) {
+        let overall = u64::from(place::OVERALL) - 64;
+        let behind = Places(self.touched_behind | 1 << overall).map(|place| place + 64);
+        for place in Places(self.touched).chain(behind) {
             self.cells[place * self.bands..][..self.bands].fill(Cell::default());
         }
-        self.touched = 0;
-        if needs.active_days || needs.recency {
-            self.newest.fill(NEVER);
-            self.counted.fill(NEVER);
-        }
+        (self.touched, self.touched_behind) = (0, 0);
+        self.newest.fill(NEVER);
         if needs.value {
-            let mut net = std::mem::take(&mut self.sums.net);
-            net.fill(0);
-            self.sums = Sums { net, ..Sums::default() };
+            self.sums.clear();
         }
         self.categories.fill(0);
         self.distinct.clear();
     }
 }
 
-/// The category of records that are no spending, which a refund may carry all the same.
-const NO_CATEGORY: usize = 63;
+/// Makes windows of the bands of a place.
+fn add_up(cells: &mut [Cell], lanes: bool) {
+    for band in 1..cells.len() {
+        let before = cells[band - 1];
+        cells[band].add(&before);
+        if lanes {
+            cells[band].lanes.add(&before.lanes);
+        }
+    }
+}
 
 /// A quotient of whole numbers; 0 where there is nothing to divide by.
 #[allow(clippy::cast_precision_loss, reason = "a share of sums beyond 2^53 is as good")]
@@ -401,7 +458,7 @@ fn ratio(part: i64, whole: i64) -> f64 {
 }
 
 /// The places of a set, ascending.
-struct Places(u128);
+struct Places(u64);
 
 impl Iterator for Places {
     type Item = usize;

@@ -11,7 +11,7 @@
 use cardlens_model::Day;
 
 use crate::{
-    arena::{Region, prefetch, words, words_mut},
+    arena::{Region, prefetch, prefetch_all, words, words_mut},
     blocks::{Blocks, GRANULE, NONE},
     posting::Posting,
 };
@@ -26,6 +26,8 @@ impl Slot {
     }
 }
 
+/// One in so many places of a block is left free when it is allocated.
+const SPARE: usize = 16;
 /// Ids of up to this many bytes lie in the header.
 const ID_BYTES: usize = 16;
 /// `id_len` of an id that lies elsewhere.
@@ -186,17 +188,8 @@ impl Ledger {
     pub(crate) fn prefetch_block(&self, slot: Slot) {
         let place = self.place(slot);
         let units = self.blocks.units();
-        let end = place.ids_at.div_ceil(2) + place.ids.div_ceil(2);
-        let mut at = (place.postings_at + place.postings).saturating_sub(1);
-        // What is newest is used first.
-        while at > place.postings_at {
-            prefetch(units, at);
-            at = at.saturating_sub(GRANULE);
-        }
-        prefetch(units, place.postings_at);
-        for at in (place.ids_at / 2..end).step_by(GRANULE) {
-            prefetch(units, at);
-        }
+        prefetch_all(&units[place.postings_at..][..place.postings]);
+        prefetch_all(&units[place.ids_at / 2..][..place.ids.div_ceil(2)]);
     }
 
     fn place(&self, slot: Slot) -> Place {
@@ -298,8 +291,9 @@ impl Ledger {
             self.tidy(slot, reach);
         }
         let header = *self.header(slot);
-        // Room for a sixteenth, or the same again would be due soon.
-        let spare = |len: u32, max: u32| max > len && (max - len) * 16 >= len;
+        // Less than half of that, and the same again would be due soon.
+        let spare =
+            |len: u32, max: u32| max > len && (max - len) as usize * SPARE * 2 >= len as usize;
         if !spare(header.postings, header.postings_max) || !spare(header.ids, header.ids_max) {
             self.resize(slot, header.postings as usize + 1, header.ids as usize + 1);
         }
@@ -331,10 +325,10 @@ impl Ledger {
         header.ids = u32::try_from(place.postings - kept).unwrap_or(u32::MAX);
     }
 
-    /// Gives the customer a block for that many postings and ids and an eighth more.
+    /// Gives the customer a block for that many postings and ids and a sixteenth more.
     fn resize(&mut self, slot: Slot, postings: usize, ids: usize) {
-        let ids_max = (ids + ids / 8 + 1).next_multiple_of(2);
-        let units = 1 + postings + postings / 8 + ids_max / 2;
+        let ids_max = (ids + ids / SPARE + 1).next_multiple_of(2);
+        let units = 1 + postings + postings / SPARE + ids_max / 2;
         let granules = units.div_ceil(GRANULE);
         let bounded = "a partition's ledgers stay below 256 GiB";
         let size = u32::try_from(granules).expect(bounded);
@@ -362,18 +356,21 @@ impl Ledger {
     }
 
     /// Bytes by part, in use and spare.
-    pub(crate) fn bytes(&self) -> [(&'static str, usize); 5] {
+    pub(crate) fn bytes(&self) -> [(&'static str, usize); 6] {
         let (mut postings, mut ids) = (0, 0);
         for header in &self.headers[..self.len()] {
             postings += header.postings as usize * size_of::<Posting>();
             ids += header.ids as usize * size_of::<u64>();
         }
-        let all = self.blocks.granules() * GRANULE * size_of::<Posting>();
+        let granule = GRANULE * size_of::<Posting>();
+        let all = self.blocks.granules() * granule;
+        let free = self.blocks.granules_free() * granule;
         [
             ("headers", self.len() * size_of::<Header>()),
             ("postings", postings),
             ("ids", ids),
-            ("spare", all - postings - ids),
+            ("spare_in_blocks", all - free - postings - ids),
+            ("free_blocks", free),
             ("long_ids", self.long_ids.capacity()),
         ]
     }

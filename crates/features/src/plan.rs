@@ -34,8 +34,9 @@ impl std::fmt::Display for UnknownFeature {
 #[derive(Debug, Clone)]
 pub struct Plan {
     schema: SchemaRef,
-    /// In an order that keeps equal measures together.
-    pub(crate) steps: Vec<Step>,
+    /// Whole numbers and fractions, each in an order that keeps equal measures together.
+    pub(crate) ints: Vec<Step>,
+    pub(crate) floats: Vec<Step>,
     /// Days of the windows, ascending. Band `b` is what window `b` has and window `b - 1` has not.
     pub(crate) windows: Vec<u16>,
     pub(crate) needs: Needs,
@@ -48,7 +49,7 @@ pub(crate) struct Step {
     pub(crate) place: u8,
     /// The window, as its place in [`Plan::windows`]; 0 without one.
     pub(crate) band: u16,
-    /// Place among the columns of the same type.
+    /// Place among the columns.
     pub(crate) column: u16,
 }
 
@@ -65,7 +66,6 @@ pub(crate) struct Needs {
     pub(crate) recency: bool,
     pub(crate) active_days: bool,
     pub(crate) countries: bool,
-    pub(crate) categories: bool,
     /// Places and bands with a median.
     pub(crate) medians: Vec<(u8, u16)>,
     /// Places with merchants.
@@ -103,19 +103,18 @@ impl Plan {
             let band = windows.binary_search(&window).unwrap_or_default();
             u16::try_from(band).unwrap_or_default()
         };
-        let (mut steps, mut fields, mut counts) = (Vec::new(), Vec::new(), [0_u16; 2]);
-        for (name, feature) in features {
+        let (mut steps, mut fields) = (Vec::new(), Vec::new());
+        for (column, (name, feature)) in (0_u16..).zip(features) {
             let measure = feature.measure;
             let data_type = if measure.is_float() { DataType::Float64 } else { DataType::Int64 };
             fields.push(Field::new(name, data_type, false));
-            let column = &mut counts[usize::from(measure.is_float())];
             let band = feature.window.map_or(0, band_of);
-            steps.push(Step { measure, place: feature.place, band, column: *column });
-            *column += 1;
+            steps.push(Step { measure, place: feature.place, band, column });
         }
         steps.sort_by_key(|step| (step.measure, step.place, step.band));
         let needs = Needs::of(&steps, band_of(YEAR_DAYS));
-        Ok(Self { schema: Arc::new(Schema::new(fields)), steps, windows, needs })
+        let (floats, ints) = steps.into_iter().partition(|step| step.measure.is_float());
+        Ok(Self { schema: Arc::new(Schema::new(fields)), ints, floats, windows, needs })
     }
 
     /// The columns: `Int64` for money, counts and days, `Float64` for shares and ratios, none
@@ -146,7 +145,6 @@ impl Needs {
                 Measure::RecencyDays => needs.recency = true,
                 Measure::ActiveDays => needs.active_days = true,
                 Measure::Countries => needs.countries = true,
-                Measure::Categories => needs.categories = true,
                 Measure::MedianTicket => needs.medians.push((step.place, step.band)),
                 Measure::Merchants if !needs.merchants.contains(&step.place) => {
                     needs.merchants.push(step.place);

@@ -176,12 +176,27 @@ impl Posting {
         Day(i32::from((self.high >> 48) as u16))
     }
 
+    pub(crate) fn weekend(self) -> bool {
+        // As `Day::weekend`, for days that are not negative.
+        matches!((self.high >> 48) % 7, 2 | 3)
+    }
+
     pub(crate) fn time_of_day(self) -> u32 {
         (self.high >> 21 & 0x07ff_ffff) as u32
     }
 
     pub(crate) fn category(self) -> Category {
         Category((self.high >> 15 & 63) as u8)
+    }
+
+    /// The category as a place among arrays of 64.
+    pub(crate) fn place(self) -> usize {
+        (self.high >> 15 & 63) as usize
+    }
+
+    /// Whether this is a purchase that counts: the entry and the state that are 0.
+    pub(crate) fn is_purchase(self) -> bool {
+        self.high & (15 << 11) | self.low & 3 == 0
     }
 
     /// Moves the posting to another category; its place among those of the same instant stays.

@@ -1,15 +1,20 @@
 //! Rows of features, by columns.
 //!
-//! Owns the buffers that rows are written into and that become Arrow arrays as they are. Knows
-//! nothing of what columns mean.
+//! Owns the buffer that rows are written into and that becomes Arrow arrays as it is: one for all
+//! columns, each with the same room, so that a value is one store. The buffer is taken back when
+//! whoever was given its arrays has dropped them. Knows nothing of what columns mean.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::{DataType, SchemaRef};
 use cardlens_model::{Day, EventTime};
 
 use crate::{ledger::Slot, plan::Plan};
+
+/// Rows that there is room for at first.
+const ROOM_MIN: usize = 64;
 
 /// Why a row is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +55,11 @@ pub struct Point {
 pub struct Rows {
     schema: SchemaRef,
     points: Vec<Point>,
-    ints: Vec<Vec<i64>>,
-    floats: Vec<Vec<f64>>,
+    /// Column by column, `room` values each; fractions by their bits.
+    values: Vec<i64>,
+    room: usize,
+    /// What was handed over last.
+    lent: Option<Buffer>,
 }
 
 impl Rows {
@@ -59,14 +67,7 @@ impl Rows {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let schema = plan.schema();
-        let floats =
-            schema.fields().iter().filter(|field| *field.data_type() == DataType::Float64).count();
-        Self {
-            points: Vec::new(),
-            ints: vec![Vec::new(); schema.fields().len() - floats],
-            floats: vec![Vec::new(); floats],
-            schema,
-        }
+        Self { points: Vec::new(), values: Vec::new(), room: ROOM_MIN, lent: None, schema }
     }
 
     /// Rows so far.
@@ -87,37 +88,77 @@ impl Rows {
         &self.points
     }
 
-    /// Hands over all rows and begins anew, with room for as many.
+    /// Hands over all rows and begins anew.
     #[must_use]
     pub fn take(&mut self) -> (Vec<Point>, RecordBatch) {
         let len = self.points.len();
         let points = std::mem::replace(&mut self.points, Vec::with_capacity(len));
-        let (mut ints, mut floats) = (self.ints.iter_mut(), self.floats.iter_mut());
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for field in self.schema.fields() {
+        let buffer = match len {
+            0 => Buffer::default(),
+            _ => Buffer::from_vec(std::mem::take(&mut self.values)),
+        };
+        let column = |at: usize| if len == 0 { 0 } else { at * self.room };
+        let arrays = self.schema.fields().iter().enumerate().map(|(at, field)| -> ArrayRef {
             if *field.data_type() == DataType::Float64 {
-                let column = floats.next().map(|it| std::mem::replace(it, Vec::with_capacity(len)));
-                arrays.push(Arc::new(Float64Array::from(column.unwrap_or_default())));
+                let values = ScalarBuffer::<f64>::new(buffer.clone(), column(at), len);
+                Arc::new(Float64Array::new(values, None))
             } else {
-                let column = ints.next().map(|it| std::mem::replace(it, Vec::with_capacity(len)));
-                arrays.push(Arc::new(Int64Array::from(column.unwrap_or_default())));
+                let values = ScalarBuffer::<i64>::new(buffer.clone(), column(at), len);
+                Arc::new(Int64Array::new(values, None))
             }
-        }
+        });
         let options = RecordBatchOptions::new().with_row_count(Some(len));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new_with_options(schema, arrays.collect(), &options)
             .expect("every column has one value per point, of the type in the schema");
+        if len > 0 {
+            self.lent = Some(buffer);
+        }
         (points, batch)
     }
 
-    pub(crate) fn push_point(&mut self, point: Point) {
+    /// Adds a point and gives its row to be written.
+    pub(crate) fn push(&mut self, point: Point) -> Row<'_> {
+        let row = self.points.len();
+        if self.values.is_empty() || row == self.room {
+            self.make_room();
+        }
         self.points.push(point);
+        Row { values: &mut self.values, room: self.room, row }
     }
 
-    pub(crate) fn push_int(&mut self, column: u16, value: i64) {
-        self.ints[usize::from(column)].push(value);
+    fn make_room(&mut self) {
+        let width = self.schema.fields().len();
+        if self.values.is_empty() {
+            let lent = self.lent.take().and_then(|buffer| buffer.into_vec().ok());
+            let fits = lent.filter(|values: &Vec<i64>| values.len() == width * self.room);
+            self.values = fits.unwrap_or_else(|| vec![0; width * self.room]);
+            return;
+        }
+        let mut larger = vec![0; self.values.len() * 2];
+        for (from, to) in
+            self.values.chunks_exact(self.room).zip(larger.chunks_exact_mut(self.room * 2))
+        {
+            to[..self.room].copy_from_slice(from);
+        }
+        self.values = larger;
+        self.room *= 2;
+    }
+}
+
+/// One row's place in each column.
+pub(crate) struct Row<'a> {
+    values: &'a mut [i64],
+    room: usize,
+    row: usize,
+}
+
+impl Row<'_> {
+    pub(crate) fn set_int(&mut self, column: u16, value: i64) {
+        self.values[usize::from(column) * self.room + self.row] = value;
     }
 
-    pub(crate) fn push_float(&mut self, column: u16, value: f64) {
-        self.floats[usize::from(column)].push(value);
+    pub(crate) fn set_float(&mut self, column: u16, value: f64) {
+        self.set_int(column, value.to_bits().cast_signed());
     }
 }

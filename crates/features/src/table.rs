@@ -268,11 +268,11 @@ impl Table {
     }
 
     fn asked(&mut self, point: Point, rows: &mut Rows) {
-        rows.push_point(point);
+        let row = rows.push(point);
         let first_day = self.ledger.header(point.slot).first_day;
         let postings = self.ledger.postings(point.slot);
         let subject = Subject { postings, first_day, as_of: point.as_of };
-        self.gather.row(subject, &self.config.columns, rows);
+        self.gather.row(subject, &self.config.columns, row);
     }
 
     /// Closes a day, and every day before it: the next one is open from now on. Customers get

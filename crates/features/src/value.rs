@@ -32,6 +32,13 @@ pub(crate) struct Sums {
     pub(crate) seen: i64,
 }
 
+impl Sums {
+    pub(crate) fn clear(&mut self) {
+        self.net.fill(0);
+        (self.interest, self.fees, self.cash, self.seen) = (0, 0, 0, 0);
+    }
+}
+
 /// Bits of `margin_quality`.
 pub(crate) mod seen {
     pub(crate) const PURCHASES: i64 = 1;
@@ -84,8 +91,8 @@ impl Value {
     }
 
     /// The place of a purchase's rate in [`Sums::net`].
-    pub(crate) fn rate(&self, category: Category, channel: usize) -> usize {
-        usize::from(self.rate_of[usize::from(category.0 & 63) * CHANNELS + channel % CHANNELS])
+    pub(crate) fn rate(&self, category: usize, channel: usize) -> usize {
+        usize::from(self.rate_of[category * CHANNELS + channel])
     }
 
     /// All parts of a customer.
@@ -189,7 +196,7 @@ mod tests {
             rate(None, Some(Channel::Online), 150),
         ];
         let value = Value::new(ValueModel { interchange, ..ValueModel::default() });
-        let of = |category, channel| value.rates[value.rate(Category(category), channel as usize)];
+        let of = |category, channel| value.rates[value.rate(category, channel as usize)];
         assert_eq!(of(3, Channel::Online), 50);
         assert_eq!(of(3, Channel::Atm), 100);
         assert_eq!(of(62, Channel::Online), 150);
@@ -209,7 +216,7 @@ mod tests {
         };
         let value = Value::new(model);
         let mut net = vec![0; value.rates()];
-        net[value.rate(Category(0), 1)] = 100_033;
+        net[value.rate(0, 1)] = 100_033;
         let sums = Sums { net, interest: 5_000, fees: 700, cash: 10_001, seen: 31 };
         let parts = value.parts(&sums);
         let figures = [

@@ -1,12 +1,12 @@
 //! Tables against the obvious program: any records, in any order, repeated, split anyhow.
 
-use cardlens_features::Origin;
+use cardlens_features::{Origin, Plan};
 use cardlens_model::{Category, Channel, DAY_MS, Day, EventTime, Kind};
 use proptest::prelude::*;
 
 use crate::{
     naive::{Naive, day},
-    support::{Entry, HOUR_MS, Run, TODAY, config},
+    support::{Entry, HOUR_MS, Run, TODAY, categories, config, figures},
 };
 
 /// Every measure, overall and of some categories, in windows of all kinds.
@@ -73,6 +73,17 @@ pub fn names() -> Vec<String> {
     }
     names
 }
+
+const OVERALL: [&str; 8] = [
+    "txn_30d",
+    "share_online_365d",
+    "share_weekend_30d",
+    "active_days_400d",
+    "active_days_7d",
+    "pets_spend_30d",
+    "share_pets_30d",
+    "rise_7d",
+];
 
 /// A record of any kind within so many days before today; `ids` are what reversals may name.
 fn entry(days: i32, ids: usize) -> impl Strategy<Value = Entry> {
@@ -173,11 +184,19 @@ proptest! {
         all.insert(0, anchor);
         let naive = Naive::new(&all, moves, |entry| day(entry.time).0 <= TODAY.0 - 400);
         compare(&run.figures("c", TODAY), &naive, TODAY)?;
+        // Plans that need less take shorter ways.
+        let slot = run.table.slot_of("c").unwrap();
+        for names in [&["recency_days", "tenure_days"][..], &OVERALL[..], &["txn_30d", "merchants_7d"]] {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let plan = Plan::new(&names, categories()).unwrap();
+            let batch = run.table.columns_of(&plan, &[(slot, TODAY)]);
+            compare(&figures(&batch, 0), &naive, TODAY)?;
+        }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every row on the way is what the obvious program makes of the records so far: records come
     /// in the order of their delayed times, days close in between, and years go by.
