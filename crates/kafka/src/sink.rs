@@ -282,6 +282,7 @@ impl Sink for KafkaSink {
         };
         let deadline = Deadline::after(COMMIT);
         if self.settle(&call, deadline)? == Some(Fate::Committed) {
+            count(&self.counters.committed);
             return Ok(());
         }
         let mut left = ATTEMPTS;
@@ -309,7 +310,7 @@ impl Sink for KafkaSink {
             self.pending = Some(call.clone());
             count(&self.counters.unknown);
             if self.settle(&call, deadline)? == Some(Fate::Committed) {
-                self.committed(&call);
+                count(&self.counters.committed);
                 return Ok(());
             }
             count(&self.counters.aborted);
