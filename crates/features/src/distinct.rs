@@ -1,7 +1,7 @@
 //! Figures that are no sums: medians, distinct merchants and countries.
 //!
-//! Owns the passes that only some plans need. Windows are nested and postings are taken from the
-//! newest on, so what is distinct is counted in the band where it is met first, and bands add up.
+//! Owns the passes that only some plans need. Windows are nested and postings are taken here from
+//! the newest on, so what is distinct is counted in the band where it is met first, and bands add up.
 //! Knows nothing of the other columns.
 
 use cardlens_model::Day;
@@ -22,7 +22,7 @@ impl Window {
     }
 
     /// The postings up to a day, within the horizon.
-    pub(crate) fn newest_first(postings: &[Posting], as_of: Day) -> &[Posting] {
+    pub(crate) fn visible(postings: &[Posting], as_of: Day) -> &[Posting] {
         let floor = Self::floor(as_of, crate::record::HORIZON_DAYS);
         let after = Posting::floor_of(Day(as_of.0.saturating_add(1)));
         let mut postings = postings;

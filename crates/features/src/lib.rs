@@ -11,6 +11,7 @@
 mod arena;
 mod blocks;
 mod catalog;
+mod cells;
 mod clock;
 mod distinct;
 mod error;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cardlens_model::CategoryTable;
 
-use crate::names::{Lane, Measure, YEAR_DAYS, nearest, parse, place};
+use crate::names::{Measure, YEAR_DAYS, nearest, parse, place};
 
 /// A feature name that nothing is known of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +59,14 @@ pub(crate) struct Needs {
     /// Counts of marks, for shares: of categories, or overall at least.
     pub(crate) marks_by_category: bool,
     pub(crate) marks: bool,
-    pub(crate) weekend: bool,
     pub(crate) value: bool,
     /// The band of 365 days, for value and rises.
     pub(crate) year_band: u16,
     pub(crate) recency: bool,
     pub(crate) active_days: bool,
     pub(crate) countries: bool,
+    /// Categories whose windows are asked for; all of them to count categories.
+    pub(crate) categories: u64,
     /// Places and bands with a median.
     pub(crate) medians: Vec<(u8, u16)>,
     /// Places with merchants.
@@ -135,16 +136,19 @@ impl Needs {
     fn of(steps: &[Step], year_band: u16) -> Self {
         let mut needs = Self { year_band, ..Self::default() };
         for step in steps {
+            if step.place < 64 {
+                needs.categories |= 1 << step.place;
+            }
             match step.measure {
-                Measure::Share(lane) => {
+                Measure::Share(_) => {
                     needs.marks = true;
                     needs.marks_by_category |= step.place != place::OVERALL;
-                    needs.weekend |= lane == Lane::Weekend;
                 }
                 Measure::Value(_) => needs.value = true,
                 Measure::RecencyDays => needs.recency = true,
                 Measure::ActiveDays => needs.active_days = true,
                 Measure::Countries => needs.countries = true,
+                Measure::Categories => needs.categories = u64::MAX,
                 Measure::MedianTicket => needs.medians.push((step.place, step.band)),
                 Measure::Merchants if !needs.merchants.contains(&step.place) => {
                     needs.merchants.push(step.place);

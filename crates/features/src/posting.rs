@@ -5,19 +5,20 @@
 //! | high | 63-48 | day since 1970-01-01 (to 2149)                    |
 //! | high | 47-21 | local time of day in ms                           |
 //! | high | 20-15 | category                                          |
-//! | high | 14-11 | entry: a record's kind, `LOWERING` or `CLAIM`     |
-//! | high | 10-3  | country                                           |
-//! | high | 2-0   | instalments, recurring, abroad                    |
+//! | high | 14-12 | channel                                           |
+//! | high | 11    | night: local time from 22:00 to before 06:00      |
+//! | high | 10-8  | instalments, recurring, abroad                    |
+//! | high | 7-0   | country                                           |
 //! | low  | 63-22 | amount in minor units                             |
 //! | low  | 21-6  | merchant                                          |
-//! | low  | 5-3   | channel                                           |
-//! | low  | 2     | night: local time from 22:00 to before 06:00      |
+//! | low  | 5-2   | entry: a record's kind, `LOWERING` or `CLAIM`     |
 //! | low  | 1-0   | state: see [`Entry`]                              |
 //!
 //! The day is on top, so postings sort by day, and "on or after a day" is one comparison of the
-//! high word with [`Posting::floor_of`]. The state is at the bottom, so that a reversed posting
-//! keeps its place. A posting does not know its id: the ledger keeps ids beside postings for as
-//! long as they are remembered.
+//! high word with [`Posting::floor_of`]. Entry and state are at the bottom, so that a reversed
+//! posting keeps its place; a purchase that counts has zero in both. Fields that select something
+//! together lie side by side. A posting does not know its id: the ledger keeps ids beside postings
+//! for as long as they are remembered.
 #![deny(clippy::float_arithmetic)]
 
 use cardlens_model::{AMOUNT_MAX, Category, Day, Kind, Transaction};
@@ -53,8 +54,8 @@ pub(crate) enum Entry {
     Ignored,
     /// Lowers the amount of a record of that kind.
     Lowering(Kind),
-    /// Stands beside a reversal: the id kept with it is the original's, the low word is the id
-    /// hash of the reversal. Claims therefore sort by (time, id hash).
+    /// Stands beside a reversal: the id kept with it is the original's, the upper 58 bits of the
+    /// low word are those of the reversal's id hash. Claims therefore sort by (time, id hash).
     Claim,
 }
 
@@ -136,32 +137,34 @@ impl Posting {
         let high = day << 48
             | u64::from(time) << 21
             | u64::from(record.category.0 & 63) << 15
-            | entry << 11
-            | u64::from(record.country.0) << 3
-            | flags;
-        let low = amount << 22
-            | u64::from(record.merchant) << 6
-            | (record.channel as u64) << 3
-            | u64::from(night) << 2;
+            | (record.channel as u64) << 12
+            | u64::from(night) << 11
+            | flags << 8
+            | u64::from(record.country.0);
+        let low = amount << 22 | u64::from(record.merchant) << 6 | entry << 2;
         Some(Self { high, low })
     }
 
     /// The claim that a reversal, given by its posting and its id, lays on its original.
     pub(crate) fn claim(reversal: Self, id_hash: u64) -> Self {
-        Self { high: reversal.high >> 21 << 21 | (CLAIM as u64) << 11, low: id_hash }
+        Self { high: reversal.high >> 21 << 21, low: id_hash & !63 | (CLAIM as u64) << 2 }
+    }
+
+    /// Whether this claim is that of the reversal of an id.
+    pub(crate) fn is_of(self, id_hash: u64) -> bool {
+        (self.low ^ id_hash) >> 6 == 0
     }
 
     /// What lowers this original by an amount less than its own.
     pub(crate) fn lowering(self, amount: i64) -> Self {
-        let state = match self.entry() {
+        let kind = match self.entry() {
             Entry::Record(kind) => LOWERED.iter().position(|lowered| *lowered == kind),
             _ => None,
         };
+        let merchant = self.low & 0xffff << 6;
+        let state = kind.unwrap_or_default() as u64;
         let amount = u64::try_from(amount).unwrap_or_default();
-        Self {
-            high: self.high & !(15 << 11) | (LOWERING as u64) << 11,
-            low: amount << 22 | self.low & ((1 << 22) - 4) | state.unwrap_or_default() as u64,
-        }
+        Self { low: amount << 22 | merchant | (LOWERING as u64) << 2 | state, ..self }
     }
 
     /// The least high word of postings of a day; days out of range are clamped into it.
@@ -174,11 +177,6 @@ impl Posting {
 
     pub(crate) fn day(self) -> Day {
         Day(i32::from((self.high >> 48) as u16))
-    }
-
-    pub(crate) fn weekend(self) -> bool {
-        // As `Day::weekend`, for days that are not negative.
-        matches!((self.high >> 48) % 7, 2 | 3)
     }
 
     pub(crate) fn time_of_day(self) -> u32 {
@@ -194,9 +192,20 @@ impl Posting {
         (self.high >> 15 & 63) as usize
     }
 
+    /// Category and channel as one number below 512, the channel in the lowest three bits.
+    pub(crate) fn pair(self) -> usize {
+        (self.high >> 12 & 511) as usize
+    }
+
+    /// Flags, night and channel as one number below 128: abroad, recurring, instalments and night
+    /// in bits 0 to 3, the channel in 4 to 6.
+    pub(crate) fn marks(self) -> usize {
+        (self.high >> 8 & 127) as usize
+    }
+
     /// Whether this is a purchase that counts: the entry and the state that are 0.
     pub(crate) fn is_purchase(self) -> bool {
-        self.high & (15 << 11) | self.low & 3 == 0
+        self.low & 63 == 0
     }
 
     /// Moves the posting to another category; its place among those of the same instant stays.
@@ -205,11 +214,11 @@ impl Posting {
     }
 
     pub(crate) fn country(self) -> u8 {
-        (self.high >> 3 & 255) as u8
+        (self.high & 255) as u8
     }
 
     pub(crate) fn abroad(self) -> bool {
-        self.high & 1 != 0
+        self.high >> 8 & 1 != 0
     }
 
     pub(crate) fn amount(self) -> i64 {
@@ -220,20 +229,8 @@ impl Posting {
         (self.low >> 6 & 0xffff) as u16
     }
 
-    pub(crate) fn channel(self) -> usize {
-        (self.low >> 3 & 7) as usize
-    }
-
-    /// Flags, channel and night as one number below 128: abroad, recurring and instalments in
-    /// bits 0 to 2, the channel in 3 to 5, night in 6.
-    pub(crate) fn marks(self) -> usize {
-        (self.high & 7) as usize
-            | ((self.low >> 3 & 7) as usize) << 3
-            | ((self.low >> 2 & 1) as usize) << 6
-    }
-
     fn code(self) -> usize {
-        (self.high >> 11 & 15) as usize
+        (self.low >> 2 & 15) as usize
     }
 
     pub(crate) fn entry(self) -> Entry {
@@ -248,7 +245,7 @@ impl Posting {
     }
 
     pub(crate) fn effect(self) -> Effect {
-        EFFECTS[self.code() << 2 | (self.low & 3) as usize]
+        EFFECTS[(self.low & 63) as usize]
     }
 
     /// Whether a reversal can undo this.

@@ -215,7 +215,7 @@ impl Ledger {
         let bare = postings.len() - ids.len();
         let mut pairs = ids.iter().zip(&postings[bare..]).enumerate();
         let (at, (_, posting)) = pairs.find(|(_, (id, posting))| {
-            **id == claim.low
+            claim.is_of(**id)
                 && posting.entry() == Entry::Record(Kind::Reversal)
                 && reach.remembers(posting.day())
         })?;

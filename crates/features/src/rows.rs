@@ -13,8 +13,11 @@ use cardlens_model::{Day, EventTime};
 
 use crate::{ledger::Slot, plan::Plan};
 
-/// Rows that there is room for at first.
-const ROOM_MIN: usize = 64;
+/// Values in a cache line.
+const LINE: usize = 8;
+/// Rows that there is room for at first: an odd number of cache lines, as ever after. Were it a
+/// power of two, a row's values would lie in one and the same set of the cache.
+const ROOM_MIN: usize = 9 * LINE;
 
 /// Why a row is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,14 +138,13 @@ impl Rows {
             self.values = fits.unwrap_or_else(|| vec![0; width * self.room]);
             return;
         }
-        let mut larger = vec![0; self.values.len() * 2];
-        for (from, to) in
-            self.values.chunks_exact(self.room).zip(larger.chunks_exact_mut(self.room * 2))
-        {
+        let room = self.room * 2 - LINE;
+        let mut larger = vec![0; width * room];
+        let columns = self.values.chunks_exact(self.room).zip(larger.chunks_exact_mut(room));
+        for (from, to) in columns {
             to[..self.room].copy_from_slice(from);
         }
-        self.values = larger;
-        self.room *= 2;
+        (self.values, self.room) = (larger, room);
     }
 }
 

@@ -34,10 +34,10 @@ const FRAME_BYTES_MAX: usize = 1 << 30;
 /// Bytes of a frame before its packed part.
 const FRAME_HEAD: usize = 12;
 
-/// Shift and width of the byte planes of postings, without the day: high word, then low word.
+/// Shift and mask of the byte planes of postings, of the high word without its day and of the low
+/// one: country, marks, category, time of day; entry and state, merchant, amount.
 const HIGH_PLANES: [(u32, u64); 7] =
-    [(21, 255), (29, 255), (37, 255), (45, 7), (15, 63), (3, 255), (0, 7)];
-const ENTRY_PLANE: (u32, u64) = (11, 15);
+    [(0, 255), (8, 127), (15, 63), (21, 255), (29, 255), (37, 255), (45, 7)];
 const LOW_PLANES: [(u32, u64); 9] =
     [(0, 63), (6, 255), (14, 255), (22, 255), (30, 255), (38, 255), (46, 255), (54, 255), (62, 3)];
 
@@ -208,7 +208,7 @@ fn section(table: &Table, slots: Range<usize>, out: &mut Vec<u8>) {
     let before = || std::iter::once(0).chain(days());
     plane(out, days().zip(before()).map(|(day, before)| [(day.wrapping_sub(before) >> 8) as u8]));
     plane(out, days().zip(before()).map(|(day, before)| [(day.wrapping_sub(before) & 255) as u8]));
-    for (shift, mask) in HIGH_PLANES.into_iter().chain([ENTRY_PLANE]) {
+    for (shift, mask) in HIGH_PLANES {
         plane(out, postings.iter().map(|posting| [(posting.high >> shift & mask & 255) as u8]));
     }
     for (shift, mask) in LOW_PLANES {
@@ -296,7 +296,7 @@ fn read_postings(input: &mut Input<'_>, count: usize, head: &Head) -> Result<Vec
         day = day.wrapping_add(u16::from_be_bytes([*high, *low]));
         posting.high = u64::from(day) << 48;
     }
-    for (shift, mask) in HIGH_PLANES.into_iter().chain([ENTRY_PLANE]) {
+    for (shift, mask) in HIGH_PLANES {
         for (posting, byte) in postings.iter_mut().zip(input.take(count)?) {
             posting.high |= (u64::from(*byte) & mask) << shift;
         }

@@ -10,12 +10,14 @@ use crate::names::Part;
 
 const BASIS: i128 = 10_000;
 const CHANNELS: usize = 8;
+/// Categories by channels.
+const PAIRS: usize = Category::COUNT * CHANNELS;
 
 /// A value model, ready to use.
 pub(crate) struct Value {
     model: ValueModel,
     /// The interchange rate by category and channel, as a place in `rates`.
-    rate_of: Vec<u16>,
+    rate_of: Box<[u16; PAIRS]>,
     /// Distinct rates in basis points; the first is that of purchases that no rate fits.
     rates: Vec<i32>,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Parts {
 impl Value {
     pub(crate) fn new(model: ValueModel) -> Self {
         let mut rates = vec![0];
-        let mut rate_of = Vec::with_capacity(Category::COUNT * CHANNELS);
+        let mut rate_of = Box::new([0; PAIRS]);
         for category in 0..Category::COUNT {
             for channel in 0..CHANNELS {
                 let fits = model.interchange.iter().find(|rate| {
@@ -79,7 +81,7 @@ impl Value {
                     rates.push(basis_points);
                     rates.len() - 1
                 });
-                rate_of.push(u16::try_from(place).unwrap_or_default());
+                rate_of[category * CHANNELS + channel] = u16::try_from(place).unwrap_or_default();
             }
         }
         Self { model, rate_of, rates }
@@ -90,9 +92,10 @@ impl Value {
         self.rates.len()
     }
 
-    /// The place of a purchase's rate in [`Sums::net`].
-    pub(crate) fn rate(&self, category: usize, channel: usize) -> usize {
-        usize::from(self.rate_of[category * CHANNELS + channel])
+    /// The place of a purchase's rate in [`Sums::net`], by category and channel: see
+    /// [`pair`](crate::posting::Posting::pair).
+    pub(crate) fn rate(&self, pair: usize) -> usize {
+        usize::from(self.rate_of[pair % PAIRS])
     }
 
     /// All parts of a customer.
@@ -159,6 +162,12 @@ pub(crate) fn rounded(numerator: i128, denominator: i128) -> i64 {
     if denominator <= 0 {
         return 0;
     }
+    // Nearly always both are small, and dividing wide numbers is slow.
+    if let (Ok(small), Ok(by)) = (i64::try_from(numerator), i64::try_from(denominator)) {
+        let magnitude = (small.unsigned_abs() + by.unsigned_abs() / 2) / by.unsigned_abs();
+        return i64::try_from(i128::from(magnitude) * i128::from(small.signum()))
+            .unwrap_or(i64::MAX);
+    }
     let magnitude = (numerator.abs() + denominator / 2) / denominator;
     let largest = if numerator < 0 { i64::MIN } else { i64::MAX };
     i64::try_from(magnitude * numerator.signum()).unwrap_or(largest)
@@ -196,7 +205,7 @@ mod tests {
             rate(None, Some(Channel::Online), 150),
         ];
         let value = Value::new(ValueModel { interchange, ..ValueModel::default() });
-        let of = |category, channel| value.rates[value.rate(category, channel as usize)];
+        let of = |category: usize, channel| value.rates[value.rate(category << 3 | channel as usize)];
         assert_eq!(of(3, Channel::Online), 50);
         assert_eq!(of(3, Channel::Atm), 100);
         assert_eq!(of(62, Channel::Online), 150);
@@ -216,7 +225,7 @@ mod tests {
         };
         let value = Value::new(model);
         let mut net = vec![0; value.rates()];
-        net[value.rate(0, 1)] = 100_033;
+        net[value.rate(1)] = 100_033;
         let sums = Sums { net, interest: 5_000, fees: 700, cash: 10_001, seen: 31 };
         let parts = value.parts(&sums);
         let figures = [

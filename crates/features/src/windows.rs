@@ -39,7 +39,7 @@ impl Table {
     /// later records are not counted, but what their reversals undid stays undone.
     #[must_use]
     pub fn windows(&self, slot: Slot, as_of: Day, windows: &[u16]) -> Vec<WindowRow> {
-        let postings = Window::newest_first(self.ledger.postings(slot), as_of);
+        let postings = Window::visible(self.ledger.postings(slot), as_of);
         let mut rows = Vec::new();
         for days in windows {
             let floor = Window::floor(as_of, *days);
