@@ -115,6 +115,7 @@ const fn lanes() -> [Lanes; 256] {
 
 /// Scratch of one partition, empty between rows.
 pub(crate) struct Cells {
+    /// By band, then place.
     bands: Vec<[Cell; place::COUNT]>,
     /// Categories in use, and the places behind them.
     touched: u64,
@@ -148,9 +149,11 @@ impl Cells {
         }
     }
 
-    /// The sums of a place and a window, after [`Cells::collect`].
-    pub(crate) fn cell(&self, place: u8, band: u16) -> &Cell {
-        &self.bands[usize::from(band)][usize::from(place)]
+    /// The sums of every place and window, after [`Cells::collect`]: see [`Step::cell`].
+    ///
+    /// [`Step::cell`]: crate::plan::Step::cell
+    pub(crate) fn all(&self) -> &[Cell] {
+        self.bands.as_flattened()
     }
 
     /// The newest day with a transaction, or [`NEVER`].
@@ -173,7 +176,9 @@ impl Cells {
         let oldest = windows.last().map_or(u64::MAX, |days| floor(*days));
         while let Some((posting, newer)) = rest.split_first().filter(|(it, _)| it.high < oldest) {
             rest = newer;
-            if matches!(posting.effect(), Effect::Purchase | Effect::Cash) {
+            if pass.plan.needs.recency
+                && matches!(posting.effect(), Effect::Purchase | Effect::Cash)
+            {
                 self.see(*posting);
             }
         }
@@ -206,13 +211,12 @@ impl Cells {
     ) -> &'a [Posting] {
         let needs = &pass.plan.needs;
         let in_year = needs.value && band <= usize::from(needs.year_band);
-        let (marks, by_category, week) = (needs.marks, needs.marks_by_category, self.week);
+        let (marks, week) = (needs.marks, self.week);
         let days = needs.active_days || needs.recency;
         let (cells, newest) = (&mut self.bands[band], &mut self.newest);
         let net = &mut pass.sums.net[..];
-        let (mut touched, mut lanes) = (0, Lanes::default());
+        let (mut count, mut touched) = (0, 0);
         let (mut active_days, mut last_day) = (0, newest[OVERALL]);
-        let mut count = 0;
         for &posting in postings {
             let place = posting.place();
             if posting.high >= end || !posting.is_purchase() || place == WITHHELD {
@@ -226,8 +230,7 @@ impl Cells {
             cell.txn += 1;
             cell.largest = cell.largest.max(amount);
             if marks {
-                let lanes = if by_category { &mut cell.lanes } else { &mut lanes };
-                lanes.add_marks(posting, week);
+                cell.lanes.add_marks(posting, week);
             }
             if days {
                 let day = posting.day().0;
@@ -241,8 +244,7 @@ impl Cells {
             }
         }
         newest[OVERALL] = last_day;
-        lanes.0[ACTIVE_DAYS] = active_days;
-        cells[OVERALL].lanes.add(&lanes);
+        cells[OVERALL].lanes.0[ACTIVE_DAYS] += active_days;
         self.touched |= touched;
         if in_year && count > 0 {
             pass.sums.seen |= seen::PURCHASES;
@@ -253,19 +255,14 @@ impl Cells {
     /// Adds a transaction that is no plain purchase.
     fn add_ticket(&mut self, posting: Posting, band: usize, needs: &Needs) {
         let (first_of_category, first_of_all) = self.see(posting);
-        let week = self.week;
-        let overall = &mut self.bands[band][OVERALL].lanes;
-        overall.0[ACTIVE_DAYS] += u32::from(first_of_all);
-        if needs.marks && !needs.marks_by_category && posting.place() != WITHHELD {
-            overall.add_marks(posting, week);
-        }
-        let amount = posting.amount();
+        self.bands[band][OVERALL].lanes.0[ACTIVE_DAYS] += u32::from(first_of_all);
+        let (amount, week) = (posting.amount(), self.week);
         let cell = self.touch(posting.category().0, band);
         cell.gross += amount;
         cell.txn += 1;
         cell.largest = cell.largest.max(amount);
         cell.lanes.0[ACTIVE_DAYS] += u32::from(first_of_category);
-        if needs.marks_by_category {
+        if needs.marks {
             cell.lanes.add_marks(posting, week);
         }
     }
@@ -344,9 +341,6 @@ impl Cells {
                 total.add(&cells[place]);
             }
             total.lanes.0[ACTIVE_DAYS] = active_days;
-            if !needs.marks_by_category {
-                total.lanes = cells[OVERALL].lanes;
-            }
             cells[OVERALL] = total;
         }
         let behind = Places(self.touched_behind | 1 << (OVERALL - 64)).map(|place| place + 64);

@@ -10,7 +10,7 @@ use crate::{
     cells::{Cell, Cells, NEVER, Pass},
     distinct::{Distinct, Window},
     names::{Measure, YEAR_DAYS, place},
-    plan::{Plan, Step},
+    plan::{Plan, Step, cell},
     posting::Posting,
     rows::Row,
     value::{Parts, Sums, Value, rounded},
@@ -72,9 +72,10 @@ impl Gather {
     /// Writes the columns of one measure.
     fn write_ints(&self, steps: &[Step], subject: Subject<'_>, row: &mut Row<'_>) {
         let since = |day: i32| i64::from(subject.as_of.0) - i64::from(day);
+        let cells = self.cells.all();
         let of_cells = |row: &mut Row<'_>, figure: fn(&Cell) -> i64| {
             for step in steps {
-                row.set_int(step.column, figure(self.cells.cell(step.place, step.band)));
+                row.set_int(step.column, figure(&cells[step.cell()]));
             }
         };
         let of_steps = |row: &mut Row<'_>, figure: &dyn Fn(&Step) -> i64| {
@@ -117,17 +118,18 @@ impl Gather {
     }
 
     fn write_floats(&self, steps: &[Step], plan: &Plan, row: &mut Row<'_>) {
+        let cells = self.cells.all();
         for step in steps {
-            let cell = self.cells.cell(step.place, step.band);
-            let overall = self.cells.cell(place::OVERALL, step.band);
+            let mine = &cells[step.cell()];
+            let overall = &cells[cell(place::OVERALL, step.band)];
             let value = match step.measure {
-                Measure::Share(lane) => ratio(cell.marked(lane).into(), cell.txn.into()),
-                Measure::ShareOfSpend => ratio(cell.net(), overall.net()).clamp(0.0, 1.0),
-                Measure::ShareOfTxn => ratio(cell.txn.into(), overall.txn.into()),
+                Measure::Share(lane) => ratio(mine.marked(lane).into(), mine.txn.into()),
+                Measure::ShareOfSpend => ratio(mine.net(), overall.net()).clamp(0.0, 1.0),
+                Measure::ShareOfTxn => ratio(mine.txn.into(), overall.txn.into()),
                 Measure::Rise => {
-                    let year = self.cells.cell(step.place, plan.needs.year_band);
+                    let year = &cells[cell(step.place, plan.needs.year_band)];
                     let days = plan.windows[usize::from(step.band)];
-                    let share = ratio(cell.net(), year.net());
+                    let share = ratio(mine.net(), year.net());
                     share * f64::from(YEAR_DAYS) / f64::from(days)
                 }
                 _ => continue,

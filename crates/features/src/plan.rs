@@ -53,11 +53,22 @@ pub(crate) struct Step {
     pub(crate) column: u16,
 }
 
+impl Step {
+    /// Where the sums of the place and the window are.
+    pub(crate) fn cell(self) -> usize {
+        cell(self.place, self.band)
+    }
+}
+
+/// Where the sums of a place and a window are.
+pub(crate) fn cell(place: u8, band: u16) -> usize {
+    usize::from(band) * place::COUNT + usize::from(place)
+}
+
 /// What a row has to be made of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
-    /// Counts of marks, for shares: of categories, or overall at least.
-    pub(crate) marks_by_category: bool,
+    /// Counts of marks, for shares.
     pub(crate) marks: bool,
     pub(crate) value: bool,
     /// The band of 365 days, for value and rises.
@@ -140,10 +151,7 @@ impl Needs {
                 needs.categories |= 1 << step.place;
             }
             match step.measure {
-                Measure::Share(_) => {
-                    needs.marks = true;
-                    needs.marks_by_category |= step.place != place::OVERALL;
-                }
+                Measure::Share(_) => needs.marks = true,
                 Measure::Value(_) => needs.value = true,
                 Measure::RecencyDays => needs.recency = true,
                 Measure::ActiveDays => needs.active_days = true,

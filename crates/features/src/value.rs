@@ -205,7 +205,8 @@ mod tests {
             rate(None, Some(Channel::Online), 150),
         ];
         let value = Value::new(ValueModel { interchange, ..ValueModel::default() });
-        let of = |category: usize, channel| value.rates[value.rate(category << 3 | channel as usize)];
+        let of =
+            |category: usize, channel| value.rates[value.rate(category << 3 | channel as usize)];
         assert_eq!(of(3, Channel::Online), 50);
         assert_eq!(of(3, Channel::Atm), 100);
         assert_eq!(of(62, Channel::Online), 150);
