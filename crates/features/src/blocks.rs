@@ -20,6 +20,9 @@ const FREE: u32 = 1 << 31;
 const EXACT: u32 = 32;
 const CLASSES: usize = 32 * 28;
 
+/// One granule of so many may be free before anybody moves.
+const LITTLE: u32 = 32;
+
 /// A memory of blocks.
 pub(crate) struct Blocks {
     units: Region<Posting>,
@@ -163,6 +166,42 @@ impl Blocks {
         self.link(block, tag);
     }
 
+    /// Moves a block to where it leaves less memory unused, if much is, and returns its new place:
+    /// from near the end into free room before it, or over the free room right before it, which
+    /// then joins what is free behind it.
+    pub(crate) fn settle(&mut self, block: u32) -> u32 {
+        if self.free <= self.top / LITTLE {
+            return block;
+        }
+        let tag = self.tag(block);
+        let room = self.find(tag.size).filter(|room| *room < block && block > self.top / 8 * 7);
+        if let Some(room) = room {
+            let free = self.unlink(room);
+            self.split(room, free, tag.size);
+            self.copy(block, room, tag.size);
+            self.release(block);
+            return room;
+        }
+        let before = block - tag.before;
+        if tag.before == 0 || !self.tag(before).free {
+            return block;
+        }
+        let free = self.unlink(before);
+        self.copy(block, before, tag.size);
+        self.set(before, Tag { before: free.before, ..tag });
+        let rest = before + tag.size;
+        self.set(rest, Tag { size: free.size, before: tag.size, ..tag });
+        self.set_before(rest + free.size, free.size);
+        self.release(rest);
+        before
+    }
+
+    /// Copies what a block holds, without its tag.
+    fn copy(&mut self, from: u32, to: u32, size: u32) {
+        let (from, to) = (from as usize * GRANULE, to as usize * GRANULE);
+        self.units.copy_within(from + 1..from + size as usize * GRANULE, to + 1);
+    }
+
     fn find(&self, size: u32) -> Option<u32> {
         let class = class_of(size);
         let head = self.heads[class];
@@ -282,9 +321,9 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let random = u32::try_from(seed >> 40).unwrap();
             let size = 1 + random % 150;
-            match random / 150 % 3 {
+            match random / 150 % 4 {
                 0 | 1 if held.len() < 500 => held.push((blocks.allocate(size), size)),
-                2 if !held.is_empty() => {
+                2 if random % 2 == 0 && !held.is_empty() => {
                     let place = random as usize / 450 % held.len();
                     let (block, old) = &mut held[place];
                     if size < *old {
@@ -294,9 +333,22 @@ mod tests {
                         *old = size;
                     }
                 }
-                _ if !held.is_empty() => {
+                2 if !held.is_empty() => {
                     let place = random as usize / 450 % held.len();
                     blocks.release(held.swap_remove(place).0);
+                }
+                3 => {
+                    for (block, size) in &mut held {
+                        let at = *block as usize * GRANULE + 1;
+                        let last = (*block + *size) as usize * GRANULE - 1;
+                        blocks.units_mut()[at].low = u64::from(random);
+                        blocks.units_mut()[last].high = u64::from(random);
+                        *block = blocks.settle(*block);
+                        let at = *block as usize * GRANULE + 1;
+                        let last = (*block + *size) as usize * GRANULE - 1;
+                        assert_eq!(blocks.units()[at].low, u64::from(random));
+                        assert_eq!(blocks.units()[last].high, u64::from(random));
+                    }
                 }
                 _ => {}
             }

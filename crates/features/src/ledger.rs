@@ -260,25 +260,30 @@ impl Ledger {
         header.ids = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     }
 
-    /// Drops what a quiet customer no longer needs, when it is a good part of the block.
+    /// Gives back memory that the customer no longer needs and moves what it keeps closer to that of
+    /// others. Sweeps do this to everybody, which keeps the memory about as small as what is in it.
     pub(crate) fn trim(&mut self, slot: Slot, reach: Reach) {
-        let (len, floor) = (self.header(slot).postings as usize, Posting::floor_of(reach.oldest));
-        let gone = (len / 4).max(7);
-        if self.postings(slot).get(gone).is_none_or(|posting| posting.high >= floor) {
-            let empty = len > 0 && self.postings(slot)[len - 1].high < floor;
-            if !empty {
-                return;
-            }
-        }
-        self.tidy(slot, reach);
         let header = *self.header(slot);
-        if header.postings == 0 {
-            self.blocks.release(header.block);
-            let header = self.header_mut(slot);
-            (header.block, header.postings_max, header.ids, header.ids_max) = (NONE, 0, 0, 0);
+        if header.block == NONE {
             return;
         }
-        self.resize(slot, header.postings as usize, header.ids as usize);
+        let floor = Posting::floor_of(reach.oldest);
+        let (len, unused) = (header.postings as usize, header.postings_max - header.postings);
+        // Unless there are so many to drop, it is not worth it.
+        let gone = (len / 8 + 3).saturating_sub(unused as usize).min(len.saturating_sub(1));
+        if self.postings(slot).get(gone).is_none_or(|posting| posting.high < floor) {
+            self.tidy(slot, reach);
+            let header = *self.header(slot);
+            if header.postings == 0 {
+                self.blocks.release(header.block);
+                let header = self.header_mut(slot);
+                (header.block, header.postings_max, header.ids, header.ids_max) = (NONE, 0, 0, 0);
+                return;
+            }
+            self.resize(slot, header.postings as usize, header.ids as usize);
+        }
+        let block = self.blocks.settle(self.header(slot).block);
+        self.header_mut(slot).block = block;
     }
 
     /// Sees to room for one posting and one id.

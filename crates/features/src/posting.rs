@@ -272,3 +272,94 @@ impl Posting {
         Self { low: self.low & !3 | u64::from(spent), ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cardlens_model::{Channel, Country, EventTime, Minor, Span};
+
+    use super::*;
+
+    fn record(kind: Kind) -> Transaction {
+        Transaction {
+            customer: Span::default(),
+            id: Span::default(),
+            customer_hash: 0,
+            id_hash: 1,
+            original_hash: 0,
+            time: EventTime(0),
+            day: Day(65_535),
+            time_of_day: 86_399_999,
+            amount: Minor(AMOUNT_MAX),
+            category: Category(61),
+            kind,
+            channel: Channel::Atm,
+            country: Country(255),
+            merchant: 65_535,
+            abroad: true,
+            recurring: false,
+            instalments: true,
+            record_idx: 0,
+        }
+    }
+
+    #[test]
+    fn every_field_comes_back() {
+        for kind in Kind::ALL {
+            let posting = Posting::of(&record(kind), true).unwrap();
+            let counted = if kind == Kind::Authorization { Kind::Purchase } else { kind };
+            assert_eq!(posting.entry(), Entry::Record(counted));
+            assert_eq!((posting.day(), posting.time_of_day()), (Day(65_535), 86_399_999));
+            assert_eq!((posting.amount(), posting.merchant()), (AMOUNT_MAX, 65_535));
+            assert_eq!((posting.category(), posting.place()), (Category(61), 61));
+            assert_eq!((posting.country(), posting.abroad()), (255, true));
+            assert_eq!(posting.pair(), 61 << 3 | Channel::Atm as usize);
+            assert_eq!(posting.marks(), 1 | 4 | 8 | (Channel::Atm as usize) << 4);
+            assert_eq!(posting.is_purchase(), counted == Kind::Purchase);
+            let spent = posting.with_spent(true);
+            assert!(spent.spent() && !spent.is_purchase());
+            assert_eq!(spent.with_spent(false), posting);
+            assert_eq!(Posting::of(&record(kind), false).unwrap().entry(), Entry::Ignored);
+        }
+        for day in [-1, 65_536] {
+            assert_eq!(
+                Posting::of(&Transaction { day: Day(day), ..record(Kind::Fee) }, true),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn night_is_from_22_to_6() {
+        let hour = 3_600_000;
+        for (time, night) in [
+            (0, true),
+            (6 * hour - 1, true),
+            (6 * hour, false),
+            (22 * hour - 1, false),
+            (22 * hour, true),
+        ] {
+            let record = Transaction { time_of_day: time, ..record(Kind::Cash) };
+            let marks = Posting::of(&record, true).unwrap().marks();
+            assert_eq!(marks & 8 != 0, night, "{time}");
+        }
+    }
+
+    #[test]
+    fn claims_and_lowerings_stand_by_their_records() {
+        let reversal = Posting::of(&record(Kind::Reversal), true).unwrap();
+        let claim = Posting::claim(reversal, u64::MAX << 3);
+        assert_eq!(
+            (claim.entry(), claim.effect(), claim.inert()),
+            (Entry::Claim, Effect::Nothing, true)
+        );
+        assert!(claim.is_of(u64::MAX << 3) && !claim.is_of(u64::MAX << 7));
+        assert_eq!((claim.day(), claim.time_of_day()), (reversal.day(), reversal.time_of_day()));
+        for kind in LOWERED {
+            let original = Posting::of(&record(kind), true).unwrap();
+            let lowering = original.lowering(77);
+            assert_eq!((lowering.entry(), lowering.amount()), (Entry::Lowering(kind), 77));
+            assert_eq!((lowering.high, lowering.merchant()), (original.high, original.merchant()));
+            assert!(!lowering.reversible() && !lowering.inert() && original.reversible());
+        }
+    }
+}

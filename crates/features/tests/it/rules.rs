@@ -168,6 +168,10 @@ fn lateness_bounds_records_ids_and_reversals() {
     assert_eq!(run.outcomes, [(3, Outcome::TooLate)]);
     let figures = run.figures("c", TODAY);
     assert_eq!([figures[0].1, figures[2].1], [3.0, 500.0]);
+    // What may still come is still known.
+    run.feed(&[Entry::new("b", 0, 1).at(noon(2, 0)), Entry::new("s", 0, 1).reverses("b")]);
+    assert_eq!(run.outcomes[1..], [(0, Outcome::Duplicate)]);
+    assert_eq!(run.figures("c", TODAY)[0].1, 2.0);
 }
 
 #[test]
@@ -294,6 +298,34 @@ fn last_instants_are_exact_in_zones_with_clock_changes() {
             assert_eq!(rows[0].last_at, time, "hour {hour}");
         }
     }
+}
+
+#[test]
+fn what_counts_as_nothing_is_dropped_with_its_id() {
+    let mut config = config(&NAMES);
+    config.allowed_lateness_ms = 2 * DAY_MS;
+    let mut run = Run::new(config);
+    let bytes = |run: &Run, part: &str| {
+        run.table.memory().into_iter().find(|it| it.0 == part).map_or(0, |it| it.1)
+    };
+    for ago in (0..300).rev() {
+        run.feed(&[
+            Entry::new(&format!("a{ago}"), ago, 10).kind(Kind::Authorization),
+            Entry::new(&format!("p{ago}"), ago, 10),
+            Entry::new(&format!("r{ago}"), ago, 10).reverses(&format!("p{ago}")),
+        ]);
+    }
+    // One posting of 16 bytes a day, and little more than two days of the rest.
+    assert!(bytes(&run, "postings") < 300 * 16 * 5 / 4, "{:?}", run.table.memory());
+    assert!(bytes(&run, "ids") < 8 * 4 * 40, "{:?}", run.table.memory());
+    assert_eq!(run.figures("c", TODAY)[..3].iter().map(|it| it.1).sum::<f64>(), 0.0);
+}
+
+#[test]
+fn tables_may_move_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<cardlens_features::Table>();
+    check::<cardlens_features::Rows>();
 }
 
 #[test]
