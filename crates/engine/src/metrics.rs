@@ -332,7 +332,7 @@ impl Metrics {
         for outcome in ["committed", "aborted", "fenced", "unknown"] {
             self.transactions.with_label_values(&[outcome]);
         }
-        for outcome in ["matched", "pending", "already_reversed"] {
+        for outcome in ["applied", "already_reversed"] {
             self.reversals.with_label_values(&[outcome]);
         }
         for reason in ["store", "sync", "corrupt"] {

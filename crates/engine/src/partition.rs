@@ -5,6 +5,7 @@
 //! sweep into slices; a day closes only when everybody has been brought to the one before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use cardlens_features::{Origin, Outcome, Point, Rows, Slot, Table, TableConfig};
@@ -120,10 +121,14 @@ impl Partition {
         next: Position,
         publisher: &mut Publisher,
     ) -> Result<(), Error> {
+        let started = publisher.clock.elapsed();
         self.decode(records, publisher)?;
+        self.observe_stage("decode", started, publisher);
         let mut from = 0;
         loop {
+            let started = publisher.clock.elapsed();
             let applied = self.table.apply(&self.batch, from, &mut self.rows);
+            self.observe_stage("apply", started, publisher);
             for (record_idx, outcome) in &applied.outcomes {
                 self.count(*outcome, &records[*record_idx as usize], publisher);
             }
@@ -275,8 +280,12 @@ impl Partition {
             return Ok(());
         }
         let (points, columns) = self.rows.take();
+        self.count_points(&points);
         let shared = Arc::clone(&self.shared);
+        let started = publisher.clock.elapsed();
         shared.lens.evaluate_into(&columns, &mut self.judged).map_err(judging)?;
+        self.observe_stage("classify", started, publisher);
+        let started = publisher.clock.elapsed();
         for (row, point) in points.iter().enumerate() {
             self.moves.clear();
             let seen = cardlens_lens::Point {
@@ -290,7 +299,29 @@ impl Partition {
                 self.publish(point, row, (&columns, records, cause), publisher)?;
             }
         }
+        self.observe_stage("publish", started, publisher);
         Ok(())
+    }
+
+    fn observe_stage(&self, stage: &str, started: Duration, publisher: &Publisher) {
+        let took = publisher.clock.elapsed().saturating_sub(started).as_secs_f64();
+        self.metrics.batch_duration.with_label_values(&[stage]).observe(took);
+    }
+
+    /// Counts what the rows tell of their records.
+    fn count_points(&self, points: &[Point]) {
+        let (mut applied_late, mut reversals, mut withheld) = (0, 0, 0);
+        for point in points {
+            if let Origin::Record { late, reversal, .. } = point.origin {
+                applied_late += u64::from(late);
+                reversals += u64::from(reversal);
+                withheld += u64::from(point.withheld);
+            }
+        }
+        let labels = [self.shared.topic.as_str(), "applied"];
+        self.metrics.records_late.with_label_values(&labels).inc_by(applied_late);
+        self.metrics.reversals.with_label_values(&["applied"]).inc_by(reversals);
+        self.metrics.withheld.inc_by(withheld);
     }
 
     /// Publishes the moves of one row, and where the customer stands now.
@@ -384,10 +415,12 @@ impl Partition {
     }
 
     /// Metrics of what a commit leaves behind.
-    pub(crate) fn count_state(&mut self) {
+    pub(crate) fn count_state(&mut self, now_ms: i64) {
         let number = self.id.0.to_string();
         let labels = [self.shared.topic.as_str(), number.as_str()];
         self.metrics.partition_position.with_label_values(&labels).set(self.position.0);
+        let now = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0)).as_secs_f64();
+        self.metrics.last_record_processed.with_label_values(&labels).set(now);
         if let Some(watermark) = self.table.watermark() {
             let seconds = i32::try_from(watermark.0.div_euclid(1_000)).unwrap_or(i32::MAX);
             self.metrics.partition_watermark.with_label_values(&labels).set(f64::from(seconds));

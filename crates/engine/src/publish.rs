@@ -1,9 +1,11 @@
 //! Outputs of a worker between two commits.
 
+use std::sync::Arc;
+
 use cardlens_model::{Change, Held, PartitionId, Position, Reason, Record};
 use cardlens_wire::{Decision, Origin};
 
-use crate::{Output, Topic};
+use crate::{Clock, Output, Topic};
 
 /// Name and topics that outputs carry.
 #[derive(Debug, Clone)]
@@ -14,10 +16,14 @@ pub struct Names {
     pub input: String,
 }
 
+/// A clock that several may read.
+pub(crate) type SharedClock = Arc<dyn Clock + Send + Sync>;
+
 /// Collects outputs, or drops them while a partition is replayed.
-#[derive(Debug)]
 pub struct Publisher {
     names: Names,
+    /// For the duration of stages, which decides nothing.
+    pub(crate) clock: SharedClock,
     /// Written into every output as the time of writing, in ms; set once per batch.
     pub(crate) now_ms: i64,
     pub(crate) silent: bool,
@@ -25,8 +31,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(names: Names) -> Self {
-        Self { names, now_ms: 0, silent: false, outputs: Vec::new() }
+    pub(crate) fn new(names: Names, clock: SharedClock) -> Self {
+        Self { names, clock, now_ms: 0, silent: false, outputs: Vec::new() }
     }
 
     pub(crate) fn change(&mut self, partition: PartitionId, change: &Change, position: Position) {

@@ -37,9 +37,10 @@ impl Recovery<'_> {
         self.publisher.silent = false;
         let (mut partition, committed) = restored?;
         let Some(mark) = committed else { return Ok(partition) };
-        let mismatches = self.compare(&mut partition)?;
         let now = partition.mark();
-        if mark.rules == now.rules {
+        let same_rules = mark.rules == now.rules;
+        let mismatches = self.compare(&mut partition, same_rules)?;
+        if same_rules {
             return Ok(partition);
         }
         info!(partition = id.0, mismatches, "another rule set is in force: judging everybody");
@@ -182,7 +183,7 @@ impl Recovery<'_> {
     }
 
     /// Compares what was published with what was rebuilt; where they differ, the published stands.
-    fn compare(&mut self, partition: &mut Partition) -> Result<usize, Error> {
+    fn compare(&mut self, partition: &mut Partition, same_rules: bool) -> Result<usize, Error> {
         let mut published = BTreeMap::new();
         let mut unreadable = None;
         self.source.published(partition.id, &mut |key, value| {
@@ -205,7 +206,8 @@ impl Recovery<'_> {
                 partition.adopt(slot, &held);
             }
         }
-        if mismatches > 0 || !published.is_empty() {
+        // Under other rules they differ by nature.
+        if same_rules && (mismatches > 0 || !published.is_empty()) {
             warn!(
                 partition = partition.id.0,
                 mismatches,

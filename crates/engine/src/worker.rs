@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::decode::Decoding;
 use crate::partition::{Partition, SLICE, Shared};
 use crate::progress::Mark;
-use crate::publish::{Names, Publisher};
+use crate::publish::{Names, Publisher, SharedClock};
 use crate::recovery::Recovery;
 use crate::snapshot::SnapshotStore;
 use crate::{Action, Clock, Error, Metrics, Output, Polled, Progress, Sink, Source};
@@ -41,6 +41,9 @@ pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
 /// Receives what was committed, for a view or a screen.
 pub type Observer = Box<dyn FnMut(&[Output]) + Send>;
 
+/// Told of partitions that start, stop and go.
+pub type HealthReport = Box<dyn FnMut(PartitionId, Option<Health>) + Send>;
+
 /// What the outside may know of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -55,7 +58,7 @@ pub enum Health {
 /// All that a worker needs besides its source and sink.
 pub struct WorkerSetup {
     /// The time.
-    pub clock: Box<dyn Clock + Send>,
+    pub clock: Box<dyn Clock + Send + Sync>,
     /// What all partitions share.
     pub shared: Arc<Shared>,
     /// How often and how much.
@@ -71,13 +74,26 @@ pub struct WorkerSetup {
     /// Told of every commit.
     pub observer: Option<Observer>,
     /// Told of partitions that start, stop and go.
-    pub health: Box<dyn FnMut(PartitionId, Option<Health>) + Send>,
+    pub health: HealthReport,
+}
+
+/// A setup without its clock, which the publisher reads too.
+struct Parts {
+    shared: Arc<Shared>,
+    pace: Pace,
+    store: Option<SnapshotStore>,
+    metrics: Metrics,
+    decoding: MakeDecoding,
+    observer: Option<Observer>,
+    health: HealthReport,
 }
 
 struct Owned {
     partition: Partition,
     /// What was committed last: position and what stood beside it.
     committed: Option<(Position, Mark)>,
+    /// When the log took the last record.
+    appended_at: Option<i64>,
     /// Clock reading of the last input, and of the last snapshot or the restore.
     last_input: Duration,
     last_snapshot: Duration,
@@ -88,7 +104,8 @@ struct Owned {
 pub struct Worker<S, K> {
     source: S,
     sink: K,
-    setup: WorkerSetup,
+    clock: SharedClock,
+    setup: Parts,
     owned: BTreeMap<PartitionId, Owned>,
     /// Assigned and not yet restored.
     restoring: BTreeSet<PartitionId>,
@@ -108,13 +125,17 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// A worker that owns nothing yet.
     #[must_use]
     pub fn new(source: S, sink: K, setup: WorkerSetup) -> Self {
-        let now = setup.clock.elapsed();
-        setup.metrics.start_topic(&setup.shared.topic);
+        let WorkerSetup { clock, shared, pace, names, store, metrics, decoding, observer, health } =
+            setup;
+        let clock: SharedClock = Arc::from(clock);
+        let now = clock.elapsed();
+        metrics.start_topic(&shared.topic);
         Self {
-            publisher: Publisher::new(setup.names.clone()),
+            publisher: Publisher::new(names, Arc::clone(&clock)),
             source,
             sink,
-            setup,
+            clock,
+            setup: Parts { shared, pace, store, metrics, decoding, observer, health },
             owned: BTreeMap::new(),
             restoring: BTreeSet::new(),
             records: 0,
@@ -165,12 +186,13 @@ impl<S: Source, K: Sink> Worker<S, K> {
 
     fn poll(&mut self) -> Result<bool, Error> {
         let wait = if self.busy() { Duration::ZERO } else { self.until_due() };
-        let now = self.setup.clock.elapsed();
+        let now = self.clock.elapsed();
         match self.source.poll(wait) {
             Ok(Polled::Records { partition, records, next }) => {
                 let Some(owned) = self.owned.get_mut(&partition) else { return Ok(false) };
                 owned.last_input = now;
-                self.publisher.now_ms = self.setup.clock.now_ms();
+                owned.appended_at = records.last().and_then(|record| record.appended_at);
+                self.publisher.now_ms = self.clock.now_ms();
                 if self.records == 0 {
                     self.oldest_append = records.first().and_then(|record| record.appended_at);
                 }
@@ -194,7 +216,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
 
     /// Time left until the next commit is due, at most the interval.
     fn until_due(&self) -> Duration {
-        let since = self.setup.clock.elapsed().saturating_sub(self.last_commit);
+        let since = self.clock.elapsed().saturating_sub(self.last_commit);
         self.setup.pace.commit_interval.saturating_sub(since).max(Duration::from_millis(1))
     }
 
@@ -234,12 +256,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// Restores one partition, so that the others are not kept waiting for all of them.
     fn restore_next(&mut self) -> Result<(), Error> {
         let Some(id) = self.restoring.first().copied() else { return Ok(()) };
-        let started = self.setup.clock.elapsed();
+        let started = self.clock.elapsed();
         let setup = &self.setup;
         let fresh = |id: PartitionId, at: Position| {
             Ok(Partition::new(id, &setup.shared, &setup.metrics, (setup.decoding)()?, at))
         };
-        self.publisher.now_ms = setup.clock.now_ms();
+        self.publisher.now_ms = self.clock.now_ms();
         let mut recovery = Recovery {
             source: &mut self.source,
             store: setup.store.as_ref(),
@@ -251,7 +273,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             self.source.resume(id, partition.position)?;
             Ok(partition)
         });
-        let now = self.setup.clock.elapsed();
+        let now = self.clock.elapsed();
         let took = now.saturating_sub(started).as_secs_f64();
         self.setup.metrics.recovery_seconds.set(took);
         match restored {
@@ -270,6 +292,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 let owned = Owned {
                     partition,
                     committed: None,
+                    appended_at: None,
                     last_input: now,
                     last_snapshot: now,
                     snapshot_at: None,
@@ -316,7 +339,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     fn sweep(&mut self) -> Result<(), Error> {
         for owned in self.owned.values_mut() {
             if owned.partition.sweeping() {
-                self.publisher.now_ms = self.setup.clock.now_ms();
+                self.publisher.now_ms = self.clock.now_ms();
                 owned.partition.sweep(SLICE, &mut self.publisher)?;
             }
         }
@@ -326,7 +349,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// Closes days of partitions without traffic, up to where the slowest active one stands.
     fn follow_idle(&mut self) -> Result<(), Error> {
         let Some(idle_after) = self.setup.pace.idle_after else { return Ok(()) };
-        let now = self.setup.clock.elapsed();
+        let now = self.clock.elapsed();
         let idle = |owned: &Owned| now.saturating_sub(owned.last_input) >= idle_after;
         let slowest = self
             .owned
@@ -338,7 +361,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         for owned in self.owned.values_mut().filter(|owned| idle(owned)) {
             let behind = owned.partition.table.open_day().is_some_and(|day| day < slowest);
             if behind && !owned.partition.sweeping() {
-                self.publisher.now_ms = self.setup.clock.now_ms();
+                self.publisher.now_ms = self.clock.now_ms();
                 owned.partition.close_idle(&mut self.publisher)?;
             }
         }
@@ -346,7 +369,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 
     fn due(&self) -> bool {
-        let since = self.setup.clock.elapsed().saturating_sub(self.last_commit);
+        let since = self.clock.elapsed().saturating_sub(self.last_commit);
         since >= self.setup.pace.commit_interval
             || self.records >= self.setup.pace.transaction_records_max
             || self.publisher.outputs.len() >= self.setup.pace.transaction_records_max
@@ -365,7 +388,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 marks.push((*id, now));
             }
         }
-        let started = self.setup.clock.elapsed();
+        let started = self.clock.elapsed();
         self.last_commit = started;
         if progress.is_empty() && self.publisher.outputs.is_empty() {
             return Ok(());
@@ -407,11 +430,11 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// Metrics and observers after a commit.
     fn committed(&mut self, started: Duration) {
         let metrics = &self.setup.metrics;
-        let now = self.setup.clock.elapsed();
+        let now = self.clock.elapsed();
         let took = now.saturating_sub(started).as_secs_f64();
         metrics.batch_duration.with_label_values(&["commit"]).observe(took);
         if let Some(appended) = self.oldest_append.take() {
-            let age = self.setup.clock.now_ms().saturating_sub(appended).max(0);
+            let age = self.clock.now_ms().saturating_sub(appended).max(0);
             let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
             metrics.end_to_end_latency.observe(age.as_secs_f64());
         }
@@ -422,8 +445,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         }
         self.publisher.outputs.clear();
         self.records = 0;
+        let now_ms = self.clock.now_ms();
         for owned in self.owned.values_mut() {
-            owned.partition.count_state();
+            owned.partition.count_state(now_ms);
         }
         let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
         metrics.state_customers.set(i64::try_from(customers).unwrap_or(i64::MAX));
@@ -436,13 +460,19 @@ impl<S: Source, K: Sink> Worker<S, K> {
             return;
         }
         self.last_lag = now;
+        let now_ms = self.clock.now_ms();
         let mut bytes = BTreeMap::new();
         for (id, owned) in &self.owned {
             let number = id.0.to_string();
             let labels = [self.setup.shared.topic.as_str(), number.as_str()];
             if let Ok(bounds) = self.source.bounds(*id) {
                 let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
-                self.setup.metrics.partition_lag_records.with_label_values(&labels).set(lag);
+                let metrics = &self.setup.metrics;
+                metrics.partition_lag_records.with_label_values(&labels).set(lag);
+                let behind = owned.appended_at.filter(|_| lag > 0).map_or(0, |at| now_ms - at);
+                let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
+                let gauge = metrics.partition_lag_seconds.with_label_values(&labels);
+                gauge.set(behind.as_secs_f64());
             }
             for (part, size) in owned.partition.memory() {
                 *bytes.entry(part).or_insert(0) += size;
@@ -463,7 +493,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             return;
         };
         for (id, owned) in &mut self.owned {
-            let started = self.setup.clock.elapsed();
+            let started = self.clock.elapsed();
             let due = all || started.saturating_sub(owned.last_snapshot) >= interval;
             if !due || owned.snapshot_at == Some(owned.partition.position) {
                 continue;
@@ -472,11 +502,11 @@ impl<S: Source, K: Sink> Worker<S, K> {
             let metrics = &self.setup.metrics;
             match store.put(*id, &owned.partition.snapshot()) {
                 Ok(bytes) => {
-                    let took = self.setup.clock.elapsed().saturating_sub(started).as_secs_f64();
+                    let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
                     owned.snapshot_at = Some(owned.partition.position);
                     metrics.snapshot_duration.observe(took);
                     metrics.snapshot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                    let now = self.setup.clock.now_ms();
+                    let now = self.clock.now_ms();
                     metrics
                         .snapshot_last_success
                         .set(Duration::from_millis(u64::try_from(now).unwrap_or(0)).as_secs_f64());
@@ -531,7 +561,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 }
 
-fn count_records(setup: &WorkerSetup, records: &[Record<'_>]) {
+fn count_records(setup: &Parts, records: &[Record<'_>]) {
     let topic = [setup.shared.topic.as_str()];
     let metrics = &setup.metrics;
     metrics.records_consumed.with_label_values(&topic).inc_by(records.len() as u64);
