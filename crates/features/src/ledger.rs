@@ -11,7 +11,7 @@
 use cardlens_model::Day;
 
 use crate::{
-    arena::{Region, prefetch, prefetch_all, words, words_mut},
+    arena::{Region, prefetch, words, words_mut},
     blocks::{Blocks, GRANULE, NONE},
     posting::Posting,
 };
@@ -379,4 +379,13 @@ impl Ledger {
             ("long_ids", self.long_ids.capacity()),
         ]
     }
+}
+
+/// Asks for every cache line of some postings.
+fn prefetch_all(postings: &[Posting]) {
+    const A_LINE: usize = 64 / size_of::<Posting>();
+    for line in postings.chunks(A_LINE) {
+        prefetch(line, 0);
+    }
+    prefetch(postings, postings.len().wrapping_sub(1));
 }
