@@ -92,7 +92,7 @@ pub struct Metrics {
     pub restore_remaining: IntGauge,
     /// Duration of the running or last recovery.
     pub recovery_seconds: prometheus::Gauge,
-    /// The rule set in force: `version` and `sha256` (its digest).
+    /// The rule set in force: `version` and `digest`.
     pub rules_info: IntGaugeVec,
 }
 
@@ -269,7 +269,7 @@ impl Metrics {
                 "cardlens_recovery_seconds",
                 "Duration of the running or last recovery.",
             )?,
-            rules_info: gauge("rules_info", "The rule set in force.", &["version", "sha256"])?,
+            rules_info: gauge("rules_info", "The rule set in force.", &["version", "digest"])?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
