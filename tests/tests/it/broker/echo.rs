@@ -158,14 +158,19 @@ impl Echo {
         match error.downcast::<Error>()? {
             Error::Unavailable { .. } => Ok(()),
             Error::Fenced { .. } => {
-                let revoked = self.revoked + 1;
                 // First the old one leaves, then a new one comes: they have one name.
                 self.source.close();
-                *self = Self { revoked, ..Self::new(config)? };
+                *self = Self { revoked: self.revoked + 1, ..Self::new(config)? };
                 Ok(())
             }
             error => Err(error.into()),
         }
+    }
+
+    /// Another worker of the same name, which begins with what is committed.
+    pub fn anew(mut self, config: &KafkaConfig) -> Result<Self> {
+        self.source.close();
+        Self::new(config)
     }
 
     /// Steps until something is so.
