@@ -1,7 +1,7 @@
 //! Which partitions this instance owns, and how the poll thread and the worker agree on it.
 //!
-//! The poll thread runs the callbacks; the worker owns the state. A partition is owned from its
-//! assignment until the worker released it, the wait for that ran out, or it was lost. Only what
+//! The poll thread runs the callbacks; the worker owns the state. A partition is owned from when the
+//! worker is told of its assignment until it released it, the wait for that ran out, or it was lost. Only what
 //! is owned may be committed: the broker checks that a member is current, not which partitions
 //! are its own.
 //!
@@ -11,7 +11,7 @@
 //! - The wait for the worker is bounded well below `max.poll.interval.ms`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -32,8 +32,13 @@ const RELEASE_WAIT: Duration = Duration::from_secs(15);
 /// What the poll thread tells the worker.
 #[derive(Debug)]
 pub enum Event {
-    /// Owned from now on, and paused.
-    Assigned(Vec<PartitionId>),
+    /// Assigned and paused; owned as soon as the worker is told.
+    Assigned {
+        /// Which.
+        partitions: Vec<PartitionId>,
+        /// The number of this assignment.
+        epoch: u64,
+    },
     /// To be given up.
     Revoked {
         /// Which.
@@ -51,12 +56,23 @@ pub enum Event {
 /// was ever committed.
 pub type Stored = Option<(i64, String)>;
 
+/// A partition that the group has assigned.
+struct Owned {
+    /// By which assignment.
+    epoch: u64,
+    /// The worker knows. One that does not may still hold what it had of an earlier assignment,
+    /// and others may have committed in between.
+    told: bool,
+    /// What is known to be committed.
+    stored: Option<Stored>,
+}
+
 /// What this instance knows of its membership.
 pub struct Group {
     events: Sender<Event>,
     counters: Arc<Counters>,
-    /// Owned, with what is known to be committed.
-    owned: Mutex<BTreeMap<PartitionId, Option<Stored>>>,
+    owned: Mutex<BTreeMap<PartitionId, Owned>>,
+    epoch: AtomicU64,
     /// Asked back and not yet released.
     leaving: Mutex<BTreeSet<PartitionId>>,
     released: Condvar,
@@ -71,6 +87,7 @@ impl Group {
             events,
             counters,
             owned: Mutex::default(),
+            epoch: AtomicU64::new(0),
             leaving: Mutex::default(),
             released: Condvar::new(),
             queue: OnceLock::new(),
@@ -104,21 +121,31 @@ impl Group {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// The worker is being told of an assignment, and of whatever was taken away before it.
+    pub fn told(&self, partitions: &[PartitionId], epoch: u64) {
+        let mut owned = held(&self.owned);
+        for (_, of) in
+            owned.iter_mut().filter(|(id, of)| partitions.contains(id) && of.epoch == epoch)
+        {
+            of.told = true;
+        }
+    }
+
     /// Whether all of these may be committed.
     pub fn owns(&self, partitions: impl IntoIterator<Item = PartitionId>) -> bool {
         let owned = held(&self.owned);
-        partitions.into_iter().all(|partition| owned.contains_key(&partition))
+        partitions.into_iter().all(|partition| owned.get(&partition).is_some_and(|of| of.told))
     }
 
     /// What is known to be committed for a partition; none when it is not known.
     pub fn stored(&self, partition: PartitionId) -> Option<Stored> {
-        held(&self.owned).get(&partition).cloned().flatten()
+        held(&self.owned).get(&partition).and_then(|of| of.stored.clone())
     }
 
     /// Remembers what is committed for a partition, while it is owned.
     pub fn store(&self, partition: PartitionId, stored: Stored) {
-        if let Some(known) = held(&self.owned).get_mut(&partition) {
-            *known = Some(stored);
+        if let Some(of) = held(&self.owned).get_mut(&partition) {
+            of.stored = Some(stored);
         }
     }
 
@@ -161,8 +188,11 @@ impl Group {
         }
         count(&self.counters.assigned);
         info!(partitions = partitions.len(), "assigned by the group");
-        held(&self.owned).extend(partitions.iter().map(|partition| (*partition, None)));
-        self.tell(Event::Assigned(partitions));
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let owned =
+            |partition: &PartitionId| (*partition, Owned { epoch, told: false, stored: None });
+        held(&self.owned).extend(partitions.iter().map(owned));
+        self.tell(Event::Assigned { partitions, epoch });
         Ok(())
     }
 

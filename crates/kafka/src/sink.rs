@@ -8,10 +8,10 @@
 //! Invariants:
 //! - Only partitions owned by this instance are committed, as a member of a known generation.
 //! - Success is reported only when every message was acknowledged and the commit answered.
-//! - An unanswered question stays with the sink: the call ends as an outage, and the next one
-//!   settles it first.
+//! - After an outage only the same call goes on, or the outcome of the first could not be told from
+//!   that of the second. A worker that calls with anything else has lost track, and is fenced.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,16 +54,24 @@ pub struct KafkaSink {
     /// Makes the tags of this sink its own.
     nonce: u64,
     serial: u64,
-    /// A transaction of which nobody knows yet whether it was committed.
-    pending: Option<Pending>,
+    /// The call that ended as an outage, and has to be repeated.
+    owed: Option<Owed>,
 }
 
-/// A transaction that was sent.
+/// A transaction, but for its outputs.
 #[derive(Debug, Clone)]
-struct Pending {
+struct Call {
     tag: String,
     progress: Vec<Progress>,
-    outputs: usize,
+}
+
+/// A call that is to be repeated.
+#[derive(Debug)]
+struct Owed {
+    call: Call,
+    outputs: u64,
+    /// Nobody knows yet whether it was committed.
+    open: bool,
 }
 
 /// Why a transaction did not succeed.
@@ -87,7 +95,7 @@ impl KafkaSink {
     pub(crate) fn new(member: Arc<Member>, counters: Arc<Counters>) -> Self {
         let nonce = RandomState::new().build_hasher().finish();
         let clock = SystemClock::new();
-        Self { member, counters, clock, nonce, serial: 0, pending: None }
+        Self { member, counters, clock, nonce, serial: 0, owed: None }
     }
 
     /// What happened so far.
@@ -96,53 +104,68 @@ impl KafkaSink {
         Arc::clone(&self.counters)
     }
 
-    fn fenced(&mut self, detail: String) -> Error {
+    fn fenced(&mut self, detail: &str) -> Error {
         count(&self.counters.fenced);
         // The worker drops what it holds; so nobody asks any more.
-        self.pending = None;
-        Error::Fenced { detail }
+        self.owed = None;
+        Error::Fenced { detail: detail.to_owned() }
     }
 
-    /// Finds out about a transaction left behind by an earlier call.
-    fn settle(&mut self, call: &Pending, deadline: Deadline) -> Result<Option<Fate>, Error> {
-        let Some(pending) = self.pending.clone() else { return Ok(None) };
-        let fate = self.resolve(&pending, deadline)?;
-        self.pending = None;
-        let same = pending.progress == call.progress && pending.outputs == call.outputs;
-        if fate == Fate::Committed && !same {
-            let detail = "an earlier transaction was committed, and another one follows it";
-            return Err(self.fenced(detail.to_owned()));
+    /// Finds out about the call that ended as an outage, of which this one is the repetition.
+    fn settle(
+        &mut self,
+        outputs: &[Output],
+        progress: &[Progress],
+        deadline: Deadline,
+    ) -> Result<Fate, Error> {
+        let Some(owed) = &self.owed else { return Ok(Fate::NotCommitted) };
+        if owed.call.progress != progress || owed.outputs != digest(outputs) {
+            return Err(self.fenced("another call follows one that ended as an outage"));
         }
-        Ok(Some(fate))
+        if !owed.open {
+            return Ok(Fate::NotCommitted);
+        }
+        let call = owed.call.clone();
+        let fate = self.resolve(&call, deadline)?;
+        self.owed = None;
+        Ok(fate)
     }
 
     /// Replaces the producer and reads what is committed.
-    fn resolve(&mut self, pending: &Pending, deadline: Deadline) -> Result<Fate, Error> {
+    fn resolve(&mut self, call: &Call, deadline: Deadline) -> Result<Fate, Error> {
         held(&self.member.writer).ready(deadline.left().min(ASK))?;
         let mut fates = Vec::new();
-        for progress in &pending.progress {
+        for progress in &call.progress {
             let partition = progress.partition;
             let known = self.member.group.stored(partition);
             let stored = self.member.stored(partition, deadline.left().min(ASK))?;
-            let ours = stored.as_ref().is_some_and(|(_, text)| text.starts_with(&pending.tag));
+            let ours = stored.as_ref().is_some_and(|(_, text)| text.starts_with(&call.tag));
             if !ours && known.as_ref().is_some_and(|known| *known != stored) {
                 let detail = format!("somebody else committed partition {}", partition.0);
-                return Err(self.fenced(detail));
+                return Err(self.fenced(&detail));
             }
             self.member.group.store(partition, stored);
             fates.push(if ours { Fate::Committed } else { Fate::NotCommitted });
         }
         match fates.first() {
             Some(fate) if fates.iter().all(|other| other == fate) => {
-                debug!(tag = pending.tag, ?fate, "transaction resolved");
+                debug!(tag = call.tag, ?fate, "transaction resolved");
                 Ok(*fate)
             }
-            _ => Err(self.fenced("one transaction, two outcomes".to_owned())),
+            _ => Err(self.fenced("one transaction, two outcomes")),
         }
     }
 
+    /// Whether all of it belongs to partitions of this worker.
+    fn owns(&self, outputs: &[Output], progress: &[Progress]) -> bool {
+        let mut partitions: Vec<_> = outputs.iter().map(|output| output.partition).collect();
+        partitions.dedup();
+        partitions.extend(progress.iter().map(|progress| progress.partition));
+        self.member.group.owns(partitions)
+    }
+
     /// One transaction.
-    fn attempt(&self, outputs: &[Output], call: &Pending, wait: Duration) -> Result<(), Failure> {
+    fn attempt(&self, outputs: &[Output], call: &Call, wait: Duration) -> Result<(), Failure> {
         let deadline = Deadline::after(ATTEMPT.min(wait));
         let member = &self.member;
         let mut writer = held(&member.writer);
@@ -162,7 +185,7 @@ impl KafkaSink {
         let Some(generation) = self.generation() else {
             return Err(Failure::Fenced("this instance is no member of the group".to_owned()));
         };
-        if !member.group.owns(call.progress.iter().map(|progress| progress.partition)) {
+        if !self.owns(outputs, &call.progress) {
             return Err(Failure::Fenced("a partition was taken away".to_owned()));
         }
         let offsets = self.offsets(call).map_err(|error| doubt("name the positions", error))?;
@@ -217,7 +240,7 @@ impl KafkaSink {
         metadata.filter(|_| same)
     }
 
-    fn offsets(&self, call: &Pending) -> KafkaResult<TopicPartitionList> {
+    fn offsets(&self, call: &Call) -> KafkaResult<TopicPartitionList> {
         let mut offsets = TopicPartitionList::with_capacity(call.progress.len());
         for progress in &call.progress {
             let topic = &self.member.topics.input;
@@ -256,7 +279,7 @@ impl KafkaSink {
         Failure::Doubtful(doubt, Error::caused(self.member.health.explain(what), error))
     }
 
-    fn committed(&self, call: &Pending) {
+    fn committed(&self, call: &Call) {
         count(&self.counters.committed);
         for progress in &call.progress {
             let stored = (progress.position.0, tagged(&call.tag, progress));
@@ -268,6 +291,11 @@ impl KafkaSink {
 
 impl Sink for KafkaSink {
     fn commit(&mut self, outputs: &[Output], progress: &[Progress]) -> Result<(), Error> {
+        let deadline = Deadline::after(COMMIT);
+        if self.settle(outputs, progress, deadline)? == Fate::Committed {
+            count(&self.counters.committed);
+            return Ok(());
+        }
         if progress.is_empty() {
             return match outputs.len() {
                 0 => Ok(()),
@@ -275,29 +303,21 @@ impl Sink for KafkaSink {
             };
         }
         self.serial += 1;
-        let call = Pending {
-            tag: format!("tx{:016x}-{}{TAG_END}", self.nonce, self.serial),
-            progress: progress.to_vec(),
-            outputs: outputs.len(),
-        };
-        let deadline = Deadline::after(COMMIT);
-        if self.settle(&call, deadline)? == Some(Fate::Committed) {
-            count(&self.counters.committed);
-            return Ok(());
-        }
-        let mut left = ATTEMPTS;
-        loop {
-            if !self.member.group.owns(progress.iter().map(|progress| progress.partition)) {
-                return Err(self.fenced("a partition was taken away".to_owned()));
+        let tag = format!("tx{:016x}-{}{TAG_END}", self.nonce, self.serial);
+        let call = Call { tag, progress: progress.to_vec() };
+        for left in (0..ATTEMPTS).rev() {
+            if !self.owns(outputs, progress) {
+                return Err(self.fenced("a partition was taken away"));
             }
             let (doubt, error) = match self.attempt(outputs, &call, deadline.left()) {
                 Ok(()) => {
+                    self.owed = None;
                     self.committed(&call);
                     return Ok(());
                 }
                 Err(Failure::Fenced(detail)) => {
                     held(&self.member.writer).retire(Doubt::Failed);
-                    return Err(self.fenced(detail));
+                    return Err(self.fenced(&detail));
                 }
                 Err(Failure::Impossible(error)) => {
                     held(&self.member.writer).retire(Doubt::Failed);
@@ -307,19 +327,31 @@ impl Sink for KafkaSink {
             };
             warn!(error = %error, cause = ?std::error::Error::source(&error), "transaction failed");
             held(&self.member.writer).retire(doubt);
-            self.pending = Some(call.clone());
             count(&self.counters.unknown);
-            if self.settle(&call, deadline)? == Some(Fate::Committed) {
+            let outputs = digest(outputs);
+            self.owed = Some(Owed { call: call.clone(), outputs, open: true });
+            if self.resolve(&call, deadline)? == Fate::Committed {
+                self.owed = None;
                 count(&self.counters.committed);
                 return Ok(());
             }
             count(&self.counters.aborted);
-            left -= 1;
+            self.owed = Some(Owed { call: call.clone(), outputs, open: false });
             if left == 0 || deadline.passed() {
                 return Err(error);
             }
         }
+        Err(Error::unavailable("commit a transaction"))
     }
+}
+
+/// Tells outputs apart; only within this process, and only after an outage.
+fn digest(outputs: &[Output]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for output in outputs {
+        (output.topic, output.partition, &output.key, &output.value).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn tagged(tag: &str, progress: &Progress) -> String {

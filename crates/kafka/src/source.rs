@@ -120,7 +120,8 @@ impl KafkaSource {
     /// The next thing that the poll thread has to say.
     fn event(&mut self) -> Result<Option<Polled<'static>>, Error> {
         match self.events.try_recv() {
-            Ok(Event::Assigned(partitions)) => {
+            Ok(Event::Assigned { partitions, epoch }) => {
+                self.member.group.told(&partitions, epoch);
                 let most = partitions.iter().map(|partition| partition.0 as usize + 1).max();
                 self.recounted =
                     most.filter(|most| *most > self.member.partitions).or(self.recounted);
