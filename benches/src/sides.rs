@@ -52,8 +52,9 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
             say(&midnights::run(population, text(2)?.parse()?)?)
         }
         "events" => {
-            let rules = if text(3)? == "default" { Rules::Default } else { Rules::Task };
-            say(&events::replay(path(0)?, path(1)?, text(2)?.parse()?, rules)?)
+            let rules = if text(0)? == "default" { Rules::Default } else { Rules::Task };
+            let files = arguments.iter().skip(3).map(Into::into).collect();
+            say(&events::replay(files, path(2)?, text(1)?.parse()?, rules)?)
         }
         "consume" => say(&kafka::consume(text(0)?, text(1)?, text(2)?.parse()?)?),
         "run" => say(&kafka::run(text(0)?, text(1)?, text(2)?.parse()?, path(3)?)?),

@@ -2,22 +2,28 @@
 //!
 //! Both sides read by the product's own source, so with the same client, settings and batches; the
 //! broker's CPU counts for neither. The product makes its changes under the rule set that comes
-//! with it, commits every 100 ms, and writes a snapshot when it leaves.
+//! with it, commits every 100 ms, and writes a snapshot when it leaves. No day closes: the first
+//! record of every partition is of the last day, and `settle` reaches back to the first one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cardlens_engine::files::partition_of;
+use cardlens_model::{DAY_MS, EventTime};
 use cardlens_tests::broker::{Broker, Isolation};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Bench, Outcome, Run};
-use crate::load::w1::{Answer, W1};
+use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1};
 use crate::measure::side;
 use crate::sides::TOPIC;
 
-const PARTITIONS: i32 = 4;
+const PARTITIONS: u32 = 4;
 
 /// Values of changes by customer, in order.
 type Told = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
@@ -26,12 +32,15 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     let workload = W1::STANDARD;
     let file = workload.file(&bench.directory)?;
     let broker = Broker::start().context("start the broker")?;
-    load(&broker, &file)?;
-    let records = workload.transactions.to_string();
     let directory = bench.directory.join("g1");
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
     }
+    std::fs::create_dir_all(&directory)?;
+    let files = [pioneers(&directory)?, file];
+    load(&broker, &files)?;
+    let written = workload.transactions + u64::from(PARTITIONS);
+    let records = written.to_string();
     let (bootstrap, place) = (broker.bootstrap(), directory.to_string_lossy().into_owned());
     let (mut count, mut changes) = (0, 0);
     let mut once = |name: &str| -> Result<Run> {
@@ -39,12 +48,12 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
         let run = format!("{name}-{count}");
         let arguments = [bootstrap.as_str(), &run, &records, &place];
         let (answer, cost): (Answer, _) = side(name, &arguments)?;
-        ensure!(answer.records >= workload.transactions, "{name}: {answer:?}");
+        ensure!(answer.records >= written, "{name}: {answer:?}");
         changes = changes.max(answer.changes);
-        Ok(Run::new(workload.transactions, cost))
+        Ok(Run::new(written, cost))
     };
     once("run")?;
-    check(&broker, &file, &directory)?;
+    check(&broker, &files, &directory)?;
     let mut rounds = Vec::new();
     for _ in 0..bench.rounds {
         rounds.push([once("consume")?, once("run")?]);
@@ -60,38 +69,64 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     ])
 }
 
-/// Writes the file into the topic, keyed by customer.
-fn load(broker: &Broker, file: &Path) -> Result<()> {
-    broker.create_topic(TOPIC, PARTITIONS, &[("retention.ms", "-1")])?;
+/// Writes a record of the last moment for each partition, of customers of their own.
+fn pioneers(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join("pioneers.jsonl");
+    let mut text = Vec::new();
+    for partition in 0..PARTITIONS {
+        let mut drawn = (900_000_000..).map(|customer| Drawn {
+            number: u64::from(customer),
+            customer,
+            time: EventTime((FIRST_DAY + DAYS) * DAY_MS - 1),
+            category: 0,
+            refund: false,
+            amount_minor: 1_000,
+            merchant: 0,
+        });
+        let belongs = |it: &Drawn| partition_of(&it.customer_id(), PARTITIONS) == partition;
+        drawn.find(belongs).context("a customer of every partition")?.write(&mut text)?;
+        text.push(b'\n');
+    }
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// Writes the files into the topic, keyed by customer.
+fn load(broker: &Broker, files: &[PathBuf]) -> Result<()> {
+    broker.create_topic(TOPIC, i32::try_from(PARTITIONS)?, &[("retention.ms", "-1")])?;
     let mut config = broker.client();
     config.set("linger.ms", "20").set("batch.size", "1000000").set("enable.idempotence", "true");
     config.set("partitioner", "murmur2_random").set("queue.buffering.max.kbytes", "262144");
     let producer: BaseProducer = config.create()?;
-    let text = std::fs::read_to_string(file)?;
-    for line in text.lines() {
-        let at = line.find("\"customer\":\"").context("a line without customer")? + 12;
-        let key = &line[at..at + 10];
-        let mut record = BaseRecord::to(TOPIC).key(key).payload(line);
-        while let Err((error, back)) = producer.send(record) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            ensure!(error == full, "write the workload: {error}");
-            record = back;
-            producer.poll(std::time::Duration::from_millis(5));
+    for file in files {
+        for line in BufReader::with_capacity(1 << 20, File::open(file)?).lines() {
+            let line = line?;
+            let at = line.find("\"customer\":\"").context("a line without customer")? + 12;
+            let mut record = BaseRecord::to(TOPIC).key(&line[at..at + 10]).payload(&line);
+            while let Err((error, back)) = producer.send(record) {
+                let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+                ensure!(error == full, "write the workload: {error}");
+                record = back;
+                producer.poll(Duration::from_millis(5));
+            }
         }
+        // What comes later in a partition is written later.
+        producer.flush(Duration::from_secs(120)).context("write the workload")?;
     }
-    producer.flush(std::time::Duration::from_secs(120)).context("write the workload")
+    Ok(())
 }
 
 /// Compares what the first run committed with a replay of the file.
-fn check(broker: &Broker, file: &Path, directory: &Path) -> Result<()> {
+fn check(broker: &Broker, files: &[PathBuf; 2], directory: &Path) -> Result<()> {
     let mut told = Told::new();
     for read in broker.read_all("run-1.changes", Isolation::Committed)? {
         let (Some(key), Some(value)) = (read.key, read.value) else { continue };
         told.entry(key).or_default().push(value);
     }
     let out = directory.join("replay");
-    let (input, output) = (file.to_string_lossy(), out.to_string_lossy());
-    let arguments = [&*input, &*output, &PARTITIONS.to_string(), "default"];
+    let [first, second] = files.each_ref().map(|file| file.to_string_lossy());
+    let (output, partitions) = (out.to_string_lossy(), PARTITIONS.to_string());
+    let arguments = ["default", &partitions, &*output, &*first, &*second];
     let (answer, _): (Answer, _) = side("events", &arguments)?;
     let mut expected = Told::new();
     let mut lines = 0;

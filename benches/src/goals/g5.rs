@@ -15,9 +15,9 @@ use crate::sides::{Burst, HISTORY, Memory};
 const FEW: u32 = 100_000;
 const MANY: u32 = 5_000_000;
 /// Customers of the year with its midnights.
-const YEAR: u32 = 200_000;
+const YEAR: u32 = 100_000;
 /// Bytes that a customer takes at most in these tables, with a burst under way.
-const CUSTOMER_BYTES: u64 = 3_700;
+const CUSTOMER_BYTES: u64 = 3_500;
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     let (year, _): (Memory, _) = side("year", &[&YEAR.to_string()])?;

@@ -1,6 +1,6 @@
 //! A file through the product as it is: the worker, its events, files as a sink.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 use cardlens_engine::files::{FileOptions, FileSink, FileSource};
 use cardlens_engine::{Deployment, Metrics, Names, Pace, SystemClock, Worker, WorkerSetup};
+use cardlens_model::DAY_MS;
 
-use crate::load::rules::{faults, w1, without_midnights};
-use crate::load::w1::Answer;
+use crate::load::rules::{faults, w1};
+use crate::load::w1::{Answer, DAYS};
 
 /// Which rules are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +22,25 @@ pub enum Rules {
     Default,
 }
 
-/// Replays a file dealt to partitions, and writes `changes.jsonl` into a directory.
+/// Replays files dealt to partitions, one after the other, and writes `changes.jsonl` into a directory.
 ///
 /// # Errors
 /// The files cannot be read or written.
-pub fn replay(input: &Path, directory: &Path, partitions: u32, rules: Rules) -> Result<Answer> {
+pub fn replay(
+    files: Vec<PathBuf>,
+    directory: &Path,
+    partitions: u32,
+    rules: Rules,
+) -> Result<Answer> {
     let mut deployment = match rules {
         Rules::Task => Deployment { withheld: Vec::new(), ..Deployment::new(w1()?) },
         Rules::Default => Deployment::new(cardlens::wiring::rule_set(None).map_err(faults)?),
     };
-    deployment = without_midnights(deployment);
+    // As far back as a configuration may reach.
+    deployment.settle_ms = DAYS * DAY_MS;
     let shared = deployment.shared().map_err(faults)?;
     let source = FileSource::open(FileOptions {
-        files: vec![input.to_owned()],
+        files,
         partitions,
         mapped: Vec::new(),
         currency: deployment.currency.clone(),

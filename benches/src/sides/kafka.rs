@@ -12,7 +12,7 @@ use cardlens_engine::{Metrics, Polled, Source};
 use cardlens_kafka::{KafkaConfig, Topics};
 use cardlens_model::Position;
 
-use crate::load::rules::{faults, without_midnights};
+use crate::load::rules::faults;
 use crate::load::w1::Answer;
 
 /// The input topic.
@@ -75,7 +75,7 @@ fn configuration(bootstrap: &str, run: &str, directory: &Path) -> Result<Config>
     let state = directory.join(run);
     let text = format!(
         "[service]\nname = \"{run}\"\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n\
-         instance_id = \"bench\"\n[[input]]\ntopic = \"{TOPIC}\"\n[state]\nstore = \"{}\"\n\
+         instance_id = \"bench\"\n[[input]]\ntopic = \"{TOPIC}\"\n[time]\nsettle = \"400d\"\n[state]\nstore = \"{}\"\n\
          [output]\nchanges = \"{}\"\ncurrent = \"{}\"\ndead_letters = \"{}\"\n\
          decisions = \"{}\"\ncreate_topics = true\n[http]\nengine = \"\"\n",
         state.display(),
@@ -97,7 +97,7 @@ fn configuration(bootstrap: &str, run: &str, directory: &Path) -> Result<Config>
 pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result<Answer> {
     let config = configuration(bootstrap, run, directory)?;
     let rules = cardlens::wiring::rule_set(None).map_err(faults)?;
-    let deployment = without_midnights(cardlens::wiring::deployment(&config, rules));
+    let deployment = cardlens::wiring::deployment(&config, rules);
     let shared = deployment.shared().map_err(faults)?;
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let seen = metrics.clone();
