@@ -142,7 +142,7 @@ impl Distinct {
     fn collect_merchants(&mut self, postings: &[Posting], as_of: Day, plan: &Plan) {
         self.met.begin(postings.len());
         let mut rest = postings;
-        for (band, window) in plan.windows.iter().enumerate() {
+        for (band, window) in plan.windows[..plan.needs.merchant_bands].iter().enumerate() {
             let floor = Window::floor(as_of, *window);
             while let Some((posting, older)) = rest.split_last().filter(|(it, _)| it.high >= floor)
             {

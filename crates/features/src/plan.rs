@@ -80,8 +80,9 @@ pub(crate) struct Needs {
     pub(crate) categories: u64,
     /// Places and bands with a median.
     pub(crate) medians: Vec<(u8, u16)>,
-    /// Places with merchants.
+    /// Places with merchants, and in how many of the bands.
     pub(crate) merchants: Vec<u8>,
+    pub(crate) merchant_bands: usize,
 }
 
 impl Plan {
@@ -158,8 +159,12 @@ impl Needs {
                 Measure::Countries => needs.countries = true,
                 Measure::Categories => needs.categories = u64::MAX,
                 Measure::MedianTicket => needs.medians.push((step.place, step.band)),
-                Measure::Merchants if !needs.merchants.contains(&step.place) => {
-                    needs.merchants.push(step.place);
+                Measure::Merchants => {
+                    let bands = usize::from(step.band) + 1;
+                    needs.merchant_bands = needs.merchant_bands.max(bands);
+                    if !needs.merchants.contains(&step.place) {
+                        needs.merchants.push(step.place);
+                    }
                 }
                 _ => {}
             }
