@@ -192,7 +192,7 @@ impl KafkaConfig {
         config.set("debug", "protocol");
         config.set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
         // Each commit waits for its deliveries anyway.
-        self.preset(&mut config, "linger.ms", "1");
+        self.preset(&mut config, "linger.ms", "5");
         self.preset(&mut config, "batch.size", "1000000");
         self.preset(&mut config, "compression.type", "lz4");
         // How often a request is repeated while the previous transaction ends.
