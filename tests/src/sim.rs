@@ -1,13 +1,13 @@
 //! The engine on the in-process log, crashed and moved about as a seed says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cardlens_engine::files::partition_of;
 use cardlens_engine::{
-    Deployment, Error, Fault, Log, LogSink, LogSource, Metrics, Names, Output, Pace, Retention,
+    Deployment, Error, Fault, Log, LogSink, LogSource, Message, Metrics, Names, Pace, Retention,
     Shared, SnapshotStore, SystemClock, Topic, Worker, WorkerSetup,
 };
 use cardlens_model::{PartitionId, Position};
@@ -30,7 +30,7 @@ pub type Told = BTreeMap<Vec<u8>, Vec<(Vec<u8>, Vec<(String, Vec<u8>)>)>>;
 
 /// The identity of events, per customer.
 #[must_use]
-pub fn told(outputs: &[Output]) -> Told {
+pub fn told(outputs: &[Message]) -> Told {
     let mut told = Told::new();
     let identity = ["ce_id", "ce_type", "ce_subject", "ce_time", "ce_sequence"];
     for output in outputs {
@@ -39,6 +39,47 @@ pub fn told(outputs: &[Output]) -> Told {
         told.entry(output.key.clone().unwrap()).or_default().push(event);
     }
     told
+}
+
+/// What came of a disturbed run.
+pub struct Disturbed {
+    /// What the world was told.
+    pub told: Told,
+    /// Members that died.
+    pub deaths: usize,
+    /// Snapshots at its end that continue others.
+    pub journals: usize,
+}
+
+/// All snapshots of a store.
+fn files(store: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let mut files: Vec<_> = entries(store).iter().flat_map(|folder| entries(folder)).collect();
+    files.sort();
+    files
+}
+
+fn is_journal(file: &Path) -> bool {
+    file.extension().is_some_and(|kind| kind == "journal")
+}
+
+/// Flips a byte of some snapshot, or cuts it off.
+fn damage(store: &Path, dice: &mut Dice) {
+    let files = files(store);
+    if files.is_empty() {
+        return;
+    }
+    let file = &files[usize::try_from(dice.below(files.len() as u64)).unwrap()];
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = usize::try_from(dice.below(bytes.len() as u64)).unwrap();
+    if dice.below(2) == 0 {
+        bytes[at] ^= 0x40;
+    } else {
+        bytes.truncate(at);
+    }
+    std::fs::write(file, bytes).unwrap();
 }
 
 /// A deployment over a log that already holds its input.
@@ -106,10 +147,10 @@ impl Sim {
     }
 
     /// Runs to the end with a fault at every commit or so: refused, answered into the void, the
-    /// owner dead before or after; each death is followed by a new member, and partitions are
-    /// split anew over two of them.
+    /// owner dead before or after; each death is followed by a new member, by damage to a snapshot
+    /// now and then, and partitions are split anew over two of them.
     #[must_use]
-    pub fn disturbed(&self, seed: u64, deaths_of_100: u64) -> (Told, usize) {
+    pub fn disturbed(&self, seed: u64, deaths_of_100: u64) -> Disturbed {
         let folder = tempfile::tempdir().unwrap();
         let partitions = self.log.partitions();
         let mut dice = Dice(seed | 1);
@@ -140,6 +181,9 @@ impl Sim {
                     Err(Error::Fenced { .. }) => {
                         members[member] = None;
                         deaths += 1;
+                        if dice.below(3) == 0 {
+                            damage(folder.path(), &mut dice);
+                        }
                     }
                     Err(error) => panic!("seed {seed}: {error}"),
                 }
@@ -150,7 +194,8 @@ impl Sim {
                 self.split(&members, partitions, &mut dice);
             }
         }
-        (told(&self.log.read(Topic::Changes)), deaths)
+        let journals = files(folder.path()).iter().filter(|file| is_journal(file)).count();
+        Disturbed { told: told(&self.log.read(Topic::Changes)), deaths, journals }
     }
 
     fn split<T>(&self, members: &[Option<T>], partitions: u32, dice: &mut Dice) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cardlens_engine::files::partition_of;
 use cardlens_engine::{
-    Clock, Deployment, Log, Metrics, Names, Output, Pace as WorkerPace, Retention, Shared,
+    Clock, Deployment, Log, Metrics, Names, Outputs, Pace as WorkerPace, Retention, Shared,
     SystemClock, Topic, Worker, WorkerSetup,
 };
 use cardlens_model::{DAY_MS, Day, PartitionId};
@@ -139,10 +139,10 @@ impl Demo {
         log.assign(&[&all]);
         let (deployment, decoding_shared) = (deployment.clone(), Arc::clone(shared));
         let shown = Arc::clone(shown);
-        let observer = move |outputs: &[Output]| {
+        let observer = move |outputs: &Outputs| {
             for output in outputs.iter().filter(|output| output.topic == Topic::Changes) {
                 shown.sent.fetch_add(1, Ordering::Relaxed);
-                let value = output.value.clone().unwrap_or_default();
+                let value = output.value.unwrap_or_default().to_vec();
                 if send.try_send(value).is_err() {
                     shown.skipped.fetch_add(1, Ordering::Relaxed);
                 }
@@ -275,10 +275,10 @@ fn print_table(log: &Log, shared: &Shared, out: &mut impl Write) -> std::io::Res
     for output in log.read(Topic::Current) {
         let value = output.value.as_deref().unwrap_or_default();
         let Ok((_, held)) = cardlens_wire::parse_current(value) else { continue };
-        let tier = held.value_tier.map_or_else(|| "none".to_owned(), |(tier, _)| tier);
+        let tier = held.value_tier.map_or_else(|| "none".to_owned(), |(tier, _)| tier.into_owned());
         *tiers.entry(tier.clone()).or_default() += 1;
         for need in held.needs {
-            *cells.entry((tier.clone(), need.need)).or_default() += 1;
+            *cells.entry((tier.clone(), need.need.into_owned())).or_default() += 1;
         }
     }
     let names: Vec<&str> = rules.tiers.iter().map(|tier| tier.name.as_str()).collect();

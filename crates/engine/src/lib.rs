@@ -5,12 +5,15 @@
 //! position to a [`Sink`] in one transaction. Kafka, the in-process log and files stand behind the
 //! same seams. What a customer gets depends on the input and on recorded decisions alone.
 
+mod chain;
 mod decode;
 mod deployment;
 mod error;
 pub mod files;
+pub mod journal;
 mod log;
 mod metrics;
+mod outputs;
 mod partition;
 mod progress;
 mod publish;
@@ -18,7 +21,8 @@ mod recovery;
 mod rejects;
 mod seam;
 mod snapshot;
-mod standings;
+pub mod standings;
+mod tally;
 mod worker;
 
 pub use decode::{Decoding, Format};
@@ -26,11 +30,11 @@ pub use deployment::Deployment;
 pub use error::{Action, Broken, Error};
 pub use log::{Fault, Log, LogSink, LogSource, Retention};
 pub use metrics::Metrics;
+pub use outputs::{Message, Output, Outputs, Topic};
 pub use partition::Shared;
 pub use publish::Names;
 pub use seam::{
-    Bounds, Clock, Committed, EachPublished, Output, Polled, Progress, Sink, Source, SystemClock,
-    Topic,
+    Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };
 pub use snapshot::SnapshotStore;
 pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};

@@ -13,7 +13,8 @@ use std::time::Duration;
 use cardlens_model::{NoHeaders, PartitionId, Position, Record};
 
 use crate::{
-    Bounds, Broken, Committed, EachPublished, Error, Output, Polled, Progress, Sink, Source, Topic,
+    Bounds, Broken, Committed, EachPublished, Error, Message, Outputs, Polled, Progress, Sink,
+    Source, Topic,
 };
 
 /// Records in one run handed to the worker, unless [`Log::set_run_max`] says otherwise.
@@ -79,8 +80,8 @@ type Faults = Box<dyn FnMut() -> Fault + Send>;
 
 struct State {
     inputs: Vec<Input>,
-    outputs: BTreeMap<(Topic, PartitionId), VecDeque<Output>>,
-    current: BTreeMap<(PartitionId, Vec<u8>), Output>,
+    outputs: BTreeMap<(Topic, PartitionId), VecDeque<Message>>,
+    current: BTreeMap<(PartitionId, Vec<u8>), Message>,
     members: Vec<Member>,
     retention: Retention,
     faults: Faults,
@@ -183,12 +184,12 @@ impl Log {
     /// The committed entries of a topic, by partition and in order; of the compacted one the last
     /// of each key.
     #[must_use]
-    pub fn read(&self, topic: Topic) -> Vec<Output> {
+    pub fn read(&self, topic: Topic) -> Vec<Message> {
         let state = self.lock();
         if topic == Topic::Current {
             return state.current.values().cloned().collect();
         }
-        let of_topic = |(key, entries): (&(Topic, PartitionId), &VecDeque<Output>)| {
+        let of_topic = |(key, entries): (&(Topic, PartitionId), &VecDeque<Message>)| {
             (key.0 == topic).then(|| entries.iter().cloned().collect::<Vec<_>>())
         };
         state.outputs.iter().filter_map(of_topic).flatten().collect()
@@ -376,8 +377,8 @@ impl Source for LogSource {
         each: &mut EachPublished<'_>,
     ) -> Result<(), Error> {
         let state = self.log.lock();
-        for ((_, key), output) in state.current.range((partition, Vec::new())..) {
-            if output.partition != partition {
+        for ((of, key), output) in state.current.range((partition, Vec::new())..) {
+            if *of != partition {
                 break;
             }
             each(key, output.value.as_deref());
@@ -434,15 +435,16 @@ pub struct LogSink {
 }
 
 impl State {
-    fn apply(&mut self, outputs: &[Output], progress: &[Progress]) {
-        for output in outputs {
+    fn apply(&mut self, outputs: &Outputs, progress: &[Progress]) {
+        for output in outputs.iter() {
+            let message = Message::from(&output);
             if output.topic == Topic::Current {
-                let key = (output.partition, output.key.clone().unwrap_or_default());
-                self.current.insert(key, output.clone());
+                let key = (output.partition, message.key.clone().unwrap_or_default());
+                self.current.insert(key, message);
                 continue;
             }
             let entries = self.outputs.entry((output.topic, output.partition)).or_default();
-            entries.push_back(output.clone());
+            entries.push_back(message);
             // Decisions are few and replay needs them all.
             if entries.len() > self.retention.outputs && output.topic != Topic::Decisions {
                 entries.pop_front();
@@ -462,7 +464,7 @@ impl State {
 }
 
 impl Sink for LogSink {
-    fn commit(&mut self, outputs: &[Output], progress: &[Progress]) -> Result<(), Error> {
+    fn commit(&mut self, outputs: &Outputs, progress: &[Progress]) -> Result<(), Error> {
         let mut state = self.log.lock();
         let owns = |step: &Progress| {
             state.inputs[step.partition.0 as usize].owner == Some(self.member)

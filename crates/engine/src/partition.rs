@@ -10,17 +10,16 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use cardlens_features::{Origin, Outcome, Point, Rows, Slot, Table, TableConfig};
 use cardlens_lens::{Judged, Lens, Move, Standings, Suppressed, Tip};
-use cardlens_model::{
-    Batch, Calendar, Cause, Change, Day, Held, PartitionId, Position, Reason, Record,
-};
+use cardlens_model::{Batch, Calendar, Cause, Day, Held, PartitionId, Position, Reason, Record};
 use cardlens_wire::{Decision, DecisionKind};
 
+use crate::chain::Chain;
 use crate::decode::Decoding;
 use crate::metrics::Metrics;
 use crate::progress::Mark;
 use crate::publish::Publisher;
 use crate::rejects::RejectWindow;
-use crate::snapshot::Snapshot;
+use crate::tally::Tally;
 use crate::{Broken, Error};
 
 /// Customers brought to a new day at a time, between live batches.
@@ -50,7 +49,7 @@ pub struct Shared {
 /// A partition and its customers.
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     metrics: Metrics,
     decoding: Decoding,
     pub(crate) table: Table,
@@ -62,11 +61,13 @@ pub(crate) struct Partition {
     /// Next customer to bring to the last closed day.
     pub(crate) swept: Slot,
     rejects: RejectWindow,
+    pub(crate) chain: Chain,
     batch: Batch,
     rejected: Vec<(u32, Reason)>,
-    rows: Rows,
+    pub(crate) rows: Rows,
     judged: Judged,
     moves: Vec<Move>,
+    tally: Tally,
 }
 
 impl Partition {
@@ -89,11 +90,13 @@ impl Partition {
             origin: at,
             swept: Slot(0),
             rejects: RejectWindow::default(),
+            chain: Chain::new(at),
             batch: Batch::default(),
             rejected: Vec::new(),
             rows,
             judged: Judged::default(),
             moves: Vec::new(),
+            tally: Tally::default(),
             shared: Arc::clone(shared),
         }
     }
@@ -149,6 +152,7 @@ impl Partition {
         if let Some(until) = self.shared.until {
             self.batch.transactions.retain(|transaction| transaction.day <= until);
         }
+        self.chain.batch(&self.batch);
         for (record_idx, reason) in &self.rejected {
             let record = &records[*record_idx as usize];
             publisher.dead_letter(self.id, record, *reason);
@@ -199,7 +203,7 @@ impl Partition {
 
     /// Closes a day. Everybody is brought to the one before it first, so that the position and
     /// the number of customers swept say all there is to say.
-    fn close(&mut self, day: Day, publisher: &mut Publisher) -> Result<(), Error> {
+    pub(crate) fn close(&mut self, day: Day, publisher: &mut Publisher) -> Result<(), Error> {
         while self.sweep(SLICE, publisher)? {}
         self.table.close_day(day);
         self.swept = Slot(0);
@@ -227,6 +231,7 @@ impl Partition {
             position: self.position,
             what: DecisionKind::DayClosed { day },
         });
+        self.chain.closed(day);
         self.close(day, publisher)
     }
 
@@ -238,6 +243,7 @@ impl Partition {
     ) -> Result<(), Error> {
         match &decision.what {
             DecisionKind::DayClosed { day } if self.table.open_day() == Some(*day) => {
+                self.chain.closed(*day);
                 self.close(*day, publisher)
             }
             // A snapshot taken after the decision has it already. Rule sets are adopted as a
@@ -258,6 +264,7 @@ impl Partition {
 
     /// Judges everybody as of now under another rule set.
     pub(crate) fn reclassify(&mut self, publisher: &mut Publisher) -> Result<(), Error> {
+        self.chain.restart();
         let customers = u32::try_from(self.table.customers()).unwrap_or(u32::MAX);
         for slot in 0..customers {
             let as_of = self.table.as_of(Slot(slot));
@@ -280,7 +287,7 @@ impl Partition {
             return Ok(());
         }
         let (points, columns) = self.rows.take();
-        self.count_points(&points);
+        self.tally.points(&points);
         let shared = Arc::clone(&self.shared);
         let started = publisher.clock.elapsed();
         shared.lens.evaluate_into(&columns, &mut self.judged).map_err(judging)?;
@@ -308,22 +315,6 @@ impl Partition {
         self.metrics.batch_duration.with_label_values(&[stage]).observe(took);
     }
 
-    /// Counts what the rows tell of their records.
-    fn count_points(&self, points: &[Point]) {
-        let (mut applied_late, mut reversals, mut withheld) = (0, 0, 0);
-        for point in points {
-            if let Origin::Record { late, reversal, .. } = point.origin {
-                applied_late += u64::from(late);
-                reversals += u64::from(reversal);
-                withheld += u64::from(point.withheld);
-            }
-        }
-        let labels = [self.shared.topic.as_str(), "applied"];
-        self.metrics.records_late.with_label_values(&labels).inc_by(applied_late);
-        self.metrics.reversals.with_label_values(&["applied"]).inc_by(reversals);
-        self.metrics.withheld.inc_by(withheld);
-    }
-
     /// Publishes the moves of one row, and where the customer stands now.
     fn publish(
         &mut self,
@@ -338,20 +329,21 @@ impl Partition {
         let lens = &self.shared.lens;
         let customer = self.table.customer_id(point.slot);
         let (tip, position) = self.tip(point, customer, records);
+        let cause_of = |moved: &Move, tipped| match cause {
+            Some(cause) => cause,
+            None if moved.initial => Cause::Initial,
+            None => tipped,
+        };
         for moved in &self.moves {
-            let cause = match cause {
-                Some(cause) => cause,
-                None if moved.initial => Cause::Initial,
-                None => tip.cause,
-            };
-            let tip = Tip { cause, ..tip };
+            let tip = Tip { cause: cause_of(moved, tip.cause), ..tip };
             let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
-            count_change(&self.metrics, &change);
             publisher.change(self.id, &change, position);
         }
         let judged = Some((&self.judged, row));
         let held = self.standings.held(point.slot.0, lens.rules(), judged);
         publisher.current(self.id, customer, &held);
+        let tipped = tip.cause;
+        self.moves.iter().for_each(|moved| self.tally.change(moved, cause_of(moved, tipped)));
         Ok(())
     }
 
@@ -389,12 +381,12 @@ impl Partition {
     }
 
     /// Where a customer stands now.
-    pub(crate) fn held(&self, slot: Slot) -> Held {
+    pub(crate) fn held(&self, slot: Slot) -> Held<'_> {
         self.standings.held(slot.0, self.shared.lens.rules(), None)
     }
 
     /// Takes over where a customer was last published to stand.
-    pub(crate) fn adopt(&mut self, slot: Slot, held: &Held) {
+    pub(crate) fn adopt(&mut self, slot: Slot, held: &Held<'_>) {
         // Segments that the rules no longer know are left by the judgement that follows.
         let _unknown = self.standings.adopt(slot.0, held, self.shared.lens.rules());
     }
@@ -416,6 +408,7 @@ impl Partition {
 
     /// Metrics of what a commit leaves behind.
     pub(crate) fn count_state(&mut self, now_ms: i64) {
+        self.tally.flush(&self.metrics, &self.shared.topic, &self.shared.lens);
         let number = self.id.0.to_string();
         let labels = [self.shared.topic.as_str(), number.as_str()];
         self.metrics.partition_position.with_label_values(&labels).set(self.position.0);
@@ -448,59 +441,8 @@ impl Partition {
             }
         }
     }
-
-    /// The whole state, at the position where it stands.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut table = Vec::new();
-        cardlens_features::snapshot::encode(&self.table, &mut table);
-        let standings = crate::standings::encode(&self.standings.to_parts());
-        Snapshot { mark: self.mark(), position: self.position, table, standings }
-    }
-
-    /// Takes over the state of a snapshot.
-    pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let unusable = |detail: String| Error::Snapshot {
-            key: format!("{} of partition {}", snapshot.position.0, self.id.0),
-            detail,
-        };
-        let mark = &snapshot.mark;
-        if mark.state != self.shared.state_digest {
-            return Err(unusable(
-                "it was taken under another zone, currency, lateness or category table".into(),
-            ));
-        }
-        let table = cardlens_features::snapshot::decode(&snapshot.table, self.shared.table.clone())
-            .map_err(|error| unusable(error.to_string()))?;
-        // Under another rule set the standings are those that were published, read next.
-        let standings = if mark.rules == self.shared.lens.rules().digest {
-            let parts = crate::standings::decode(&snapshot.standings).map_err(&unusable)?;
-            Standings::from_parts(&self.shared.lens, &parts)
-                .map_err(|error| unusable(error.to_string()))?
-        } else {
-            Standings::new(&self.shared.lens)
-        };
-        self.table = table;
-        self.standings = standings;
-        self.position = snapshot.position;
-        self.origin = mark.origin;
-        self.swept = Slot(mark.swept);
-        Ok(())
-    }
 }
 
 fn judging(error: cardlens_lens::Error) -> Error {
     Error::Setup(format!("evaluate the rules: {error}"))
-}
-
-fn count_change(metrics: &Metrics, change: &Change) {
-    let (axis, kind) = (change.axis.name(), change.kind.name());
-    let segment = change.to.as_deref().or(change.from.as_deref()).unwrap_or_default();
-    let labels = [axis, segment, kind, change.cause.name()];
-    metrics.segment_changes.with_label_values(&labels).inc();
-    if let Some(from) = &change.from {
-        metrics.segment_customers.with_label_values(&[axis, from]).dec();
-    }
-    if let Some(to) = &change.to {
-        metrics.segment_customers.with_label_values(&[axis, to]).inc();
-    }
 }

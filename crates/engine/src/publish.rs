@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cardlens_model::{Change, Held, PartitionId, Position, Reason, Record};
 use cardlens_wire::{Decision, Origin};
 
-use crate::{Clock, Output, Topic};
+use crate::{Clock, Outputs, Topic};
 
 /// Name and topics that outputs carry.
 #[derive(Debug, Clone)]
@@ -27,40 +27,39 @@ pub struct Publisher {
     /// Written into every output as the time of writing, in ms; set once per batch.
     pub(crate) now_ms: i64,
     pub(crate) silent: bool,
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Outputs,
 }
 
 impl Publisher {
     pub(crate) fn new(names: Names, clock: SharedClock) -> Self {
-        Self { names, clock, now_ms: 0, silent: false, outputs: Vec::new() }
+        Self { names, clock, now_ms: 0, silent: false, outputs: Outputs::default() }
     }
 
-    pub(crate) fn change(&mut self, partition: PartitionId, change: &Change, position: Position) {
+    pub(crate) fn change(
+        &mut self,
+        partition: PartitionId,
+        change: &Change<'_>,
+        position: Position,
+    ) {
         if self.silent {
             return;
         }
-        let origin = Origin { topic: &self.names.input, partition, position };
-        let headers =
-            cardlens_wire::event_headers(change, &self.names.service, self.now_ms, Some(&origin));
-        self.outputs.push(Output {
-            topic: Topic::Changes,
-            partition,
-            key: Some(change.customer.clone().into_bytes()),
-            value: Some(cardlens_wire::event_value(change)),
-            headers,
+        let Self { names, now_ms, outputs, .. } = self;
+        let key = change.customer.as_bytes();
+        outputs.push_with(Topic::Changes, partition, key, |value| {
+            cardlens_wire::event_value(change, value);
         });
+        let origin = Origin { topic: &names.input, partition, position };
+        let mut each = |name: &str, value: &[u8]| outputs.header(name, value);
+        cardlens_wire::event_headers(change, &names.service, *now_ms, Some(&origin), &mut each);
     }
 
-    pub(crate) fn current(&mut self, partition: PartitionId, customer: &str, held: &Held) {
+    pub(crate) fn current(&mut self, partition: PartitionId, customer: &str, held: &Held<'_>) {
         if self.silent {
             return;
         }
-        self.outputs.push(Output {
-            topic: Topic::Current,
-            partition,
-            key: Some(customer.as_bytes().to_vec()),
-            value: Some(cardlens_wire::current_value(customer, held)),
-            headers: Vec::new(),
+        self.outputs.push_with(Topic::Current, partition, customer.as_bytes(), |value| {
+            cardlens_wire::current_value(customer, held, value);
         });
     }
 
@@ -75,25 +74,18 @@ impl Publisher {
         }
         let origin = Origin { topic: &self.names.input, partition, position: record.position };
         let letter = cardlens_wire::dead_letter(record, reason, &self.names.service, &origin);
-        self.outputs.push(Output {
-            topic: Topic::DeadLetters,
-            partition,
-            key: letter.key,
-            value: letter.value,
-            headers: letter.headers,
-        });
+        let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+        self.outputs.push(Topic::DeadLetters, partition, key, value);
+        letter.headers.iter().for_each(|(name, value)| self.outputs.header(name, value));
     }
 
     pub(crate) fn decision(&mut self, decision: &Decision) {
         if self.silent {
             return;
         }
-        self.outputs.push(Output {
-            topic: Topic::Decisions,
-            partition: decision.partition,
-            key: Some(decision.partition.0.to_string().into_bytes()),
-            value: Some(cardlens_wire::decision_value(decision)),
-            headers: Vec::new(),
+        let key = decision.partition.0.to_string();
+        self.outputs.push_with(Topic::Decisions, decision.partition, key.as_bytes(), |value| {
+            cardlens_wire::decision_value(decision, value);
         });
     }
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::partition::Partition;
 use crate::progress::Mark;
 use crate::publish::Publisher;
-use crate::snapshot::SnapshotStore;
+use crate::snapshot::{SnapshotStore, Stored};
 use crate::{Action, Broken, Committed, Error, Source};
 
 /// What a recovery needs besides the source.
@@ -83,7 +83,7 @@ impl Recovery<'_> {
     fn check_first_start(&mut self, id: PartitionId) -> Result<(), Error> {
         let mut published = 0_usize;
         self.source.published(id, &mut |_, _| published += 1)?;
-        let snapshots = self.store.map_or(Ok(0), |s| s.positions(id).map(|p| p.len()))?;
+        let snapshots = self.store.map_or(Ok(0), |store| store.list(id).map(|all| all.len()))?;
         if published == 0 && snapshots == 0 {
             return Ok(());
         }
@@ -110,36 +110,72 @@ impl Recovery<'_> {
         })
     }
 
-    /// The newest snapshot that can be used, or an empty partition where the deployment began.
+    /// The newest state that can be put together of snapshots, or an empty partition where the
+    /// deployment began.
     fn newest_base(
-        &self,
+        &mut self,
         id: PartitionId,
         committed: &Committed,
         mark: &Mark,
     ) -> Result<Partition, Error> {
-        let positions = self.store.map_or(Ok(Vec::new()), |store| store.positions(id))?;
-        for position in positions.into_iter().rev().filter(|p| *p <= committed.position) {
-            let Some(store) = self.store else { break };
-            let loaded = store.get(id, position).and_then(|snapshot| {
-                let mut partition = (self.fresh)(id, position)?;
-                partition.load(&snapshot)?;
-                Ok(partition)
-            });
-            match loaded {
-                Ok(partition) => {
-                    info!(partition = id.0, position = position.0, "snapshot loaded");
-                    return Ok(partition);
-                }
-                Err(error) if error.action() == Action::FallBack => {
-                    self.metrics.snapshot_failures.with_label_values(&["corrupt"]).inc();
-                    warn!(partition = id.0, %error, "snapshot passed over");
-                }
-                Err(error) => return Err(error),
+        let mut all = self.store.map_or(Ok(Vec::new()), |store| store.list(id))?;
+        all.retain(|stored| stored.position <= committed.position);
+        for (at, whole) in all.iter().enumerate().rev().filter(|(_, stored)| stored.whole) {
+            let later: Vec<_> = all[at..].iter().filter(|it| !it.whole).copied().collect();
+            match self.load(id, *whole, &later) {
+                Err(error) if error.action() == Action::FallBack => self.passed_over(id, &error),
+                loaded => return loaded,
             }
         }
         let mut partition = (self.fresh)(id, mark.origin)?;
         partition.origin = mark.origin;
         Ok(partition)
+    }
+
+    /// A whole snapshot and those that follow it, as far as they can be used. Where one is passed
+    /// over, the next snapshot is whole: a journal beside those that are left would not be found.
+    fn load(
+        &mut self,
+        id: PartitionId,
+        whole: Stored,
+        later: &[Stored],
+    ) -> Result<Partition, Error> {
+        let Some(store) = self.store else { return (self.fresh)(id, whole.position) };
+        let mut usable = later;
+        loop {
+            let mut partition = (self.fresh)(id, whole.position)?;
+            partition.load(&store.get(id, whole)?, whole.bytes, self.publisher)?;
+            let mut failed = None;
+            for (at, stored) in usable.iter().enumerate() {
+                let loaded = store
+                    .get(id, *stored)
+                    .and_then(|snapshot| partition.load(&snapshot, stored.bytes, self.publisher));
+                match loaded {
+                    Ok(()) => {}
+                    Err(error) if error.action() == Action::FallBack => {
+                        self.passed_over(id, &error);
+                        failed = Some(at);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            // What failed may have been applied in part: without it from the beginning.
+            if let Some(failed) = failed {
+                usable = &usable[..failed];
+                continue;
+            }
+            if usable.len() < later.len() {
+                partition.chain.restart();
+            }
+            info!(partition = id.0, position = partition.position.0, "snapshot loaded");
+            return Ok(partition);
+        }
+    }
+
+    fn passed_over(&self, id: PartitionId, error: &Error) {
+        self.metrics.snapshot_failures.with_label_values(&["corrupt"]).inc();
+        warn!(partition = id.0, %error, "snapshot passed over");
     }
 
     fn replay(&mut self, partition: &mut Partition, to: Position) -> Result<(), Error> {
@@ -220,14 +256,13 @@ impl Recovery<'_> {
 }
 
 /// Equal in what was told to the world; scores are as of the last change and not compared.
-fn same(published: &Held, rebuilt: &Held) -> bool {
-    let needs = |held: &Held| -> Vec<_> {
-        held.needs.iter().map(|need| (need.need.clone(), need.since)).collect()
-    };
+fn same(published: &Held<'_>, rebuilt: &Held<'_>) -> bool {
+    let mut needs = published.needs.iter().zip(&rebuilt.needs);
     published.sequence == rebuilt.sequence
         && published.value_tier == rebuilt.value_tier
         && published.lifecycle == rebuilt.lifecycle
-        && needs(published) == needs(rebuilt)
+        && published.needs.len() == rebuilt.needs.len()
+        && needs.all(|(one, other)| one.need == other.need && one.since == other.since)
 }
 
 fn truncated(id: PartitionId, committed: &Committed, high: Position) -> Error {

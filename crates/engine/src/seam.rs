@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cardlens_model::{PartitionId, Position, Record};
 
-use crate::Error;
+use crate::{Error, Outputs};
 
 /// What a source has for its worker.
 pub enum Polled<'a> {
@@ -133,39 +133,6 @@ pub trait Source {
     fn close(&mut self);
 }
 
-/// Where an output goes. Its partition is always that of the input it came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
-    /// Segment changes, retained by time.
-    Changes,
-    /// Current segments by customer, compacted: published truth.
-    Current,
-    /// Rejected records.
-    DeadLetters,
-    /// What a partition took from outside its input.
-    Decisions,
-}
-
-impl Topic {
-    /// Every output topic.
-    pub const ALL: [Self; 4] = [Self::Changes, Self::Current, Self::DeadLetters, Self::Decisions];
-}
-
-/// One message to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// Where to.
-    pub topic: Topic,
-    /// Which partition of it.
-    pub partition: PartitionId,
-    /// The key, if it has one.
-    pub key: Option<Vec<u8>>,
-    /// The value; none is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
-}
-
 /// How far one partition has come with a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -187,7 +154,7 @@ pub trait Sink {
     /// [`crate::Action::Retry`]: nothing was committed and the same call may be repeated.
     /// [`crate::Action::Stop`]: a newer owner has taken over, or the outcome cannot be known; what
     /// this worker holds is stale and must be dropped.
-    fn commit(&mut self, outputs: &[Output], progress: &[Progress]) -> Result<(), Error>;
+    fn commit(&mut self, outputs: &Outputs, progress: &[Progress]) -> Result<(), Error>;
 }
 
 /// The only way to the time of day. It decides no result that is not recorded.

@@ -11,7 +11,9 @@ const LEVEL: i32 = 1;
 /// More than any partition that fits into memory; a corrupt length must not allocate beyond it.
 const BYTES_MAX: usize = 1 << 34;
 
-pub(crate) fn encode(parts: &Parts) -> Vec<u8> {
+/// The bytes of standings.
+#[must_use]
+pub fn encode(parts: &Parts) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, &parts.held, |v| v.to_le_bytes());
     put(&mut bytes, &parts.pending, |v| v.to_le_bytes());
@@ -30,7 +32,11 @@ pub(crate) fn encode(parts: &Parts) -> Vec<u8> {
     framed
 }
 
-pub(crate) fn decode(framed: &[u8]) -> Result<Parts, String> {
+/// The standings that [`encode`] wrote.
+///
+/// # Errors
+/// The bytes are damaged.
+pub fn decode(framed: &[u8]) -> Result<Parts, String> {
     let (len, compressed) = framed.split_first_chunk::<8>().ok_or("the standings are cut off")?;
     let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
     if len > BYTES_MAX {

@@ -18,7 +18,7 @@ use crate::progress::Mark;
 use crate::publish::{Names, Publisher, SharedClock};
 use crate::recovery::Recovery;
 use crate::snapshot::SnapshotStore;
-use crate::{Action, Clock, Error, Metrics, Output, Polled, Progress, Sink, Source};
+use crate::{Action, Clock, Error, Metrics, Outputs, Polled, Progress, Sink, Source};
 
 /// How often and how much.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub struct Pace {
 pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
 
 /// Receives what was committed, for a view or a screen.
-pub type Observer = Box<dyn FnMut(&[Output]) + Send>;
+pub type Observer = Box<dyn FnMut(&Outputs) + Send>;
 
 /// Told of partitions that start, stop and go.
 pub type HealthReport = Box<dyn FnMut(PartitionId, Option<Health>) + Send>;
@@ -232,7 +232,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), Error> {
         info!(partitions = partitions.len(), lost, "revoked");
         if lost {
-            self.publisher.outputs.retain(|output| !partitions.contains(&output.partition));
+            self.publisher.outputs.retain(|partition| !partitions.contains(&partition));
         } else {
             self.commit()?;
         }
@@ -259,7 +259,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let started = self.clock.elapsed();
         let setup = &self.setup;
         let fresh = |id: PartitionId, at: Position| {
-            Ok(Partition::new(id, &setup.shared, &setup.metrics, (setup.decoding)()?, at))
+            let decoding = (setup.decoding)()?;
+            let mut partition = Partition::new(id, &setup.shared, &setup.metrics, decoding, at);
+            if setup.store.is_some() {
+                partition.chain.want();
+            }
+            Ok(partition)
         };
         self.publisher.now_ms = self.clock.now_ms();
         let mut recovery = Recovery {
@@ -290,12 +295,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 self.restoring.remove(&id);
                 (self.setup.health)(id, Some(Health::Running));
                 let owned = Owned {
+                    snapshot_at: partition.chain.end(),
                     partition,
                     committed: None,
                     appended_at: None,
                     last_input: now,
                     last_snapshot: now,
-                    snapshot_at: None,
                 };
                 self.owned.insert(id, owned);
                 Ok(())
@@ -485,8 +490,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
         }
     }
 
-    /// Snapshots of partitions that are due, or of all. A failure is counted and tried again at
-    /// the next commit; the older snapshots stay.
+    /// Snapshots of partitions that are due, or of all. A failure is counted and tried again when
+    /// the next one is due; the older snapshots stay.
     fn snapshots(&mut self, all: bool) {
         let (Some(store), Some(interval)) = (&self.setup.store, self.setup.pace.snapshot_interval)
         else {
@@ -494,13 +499,17 @@ impl<S: Source, K: Sink> Worker<S, K> {
         };
         for (id, owned) in &mut self.owned {
             let started = self.clock.elapsed();
-            let due = all || started.saturating_sub(owned.last_snapshot) >= interval;
+            let elapsed = started.saturating_sub(owned.last_snapshot) >= interval;
+            let due = all || elapsed || owned.partition.chain.full();
             if !due || owned.snapshot_at == Some(owned.partition.position) {
                 continue;
             }
             owned.last_snapshot = started;
             let metrics = &self.setup.metrics;
-            match store.put(*id, &owned.partition.snapshot()) {
+            let snapshot = owned.partition.snapshot();
+            let stored = store.put(*id, &snapshot);
+            owned.partition.stored(&snapshot, stored.as_ref().ok().copied());
+            match stored {
                 Ok(bytes) => {
                     let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
                     owned.snapshot_at = Some(owned.partition.position);

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomS
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardlens_engine::{Clock as _, Error, Output, Progress, Sink, SystemClock};
+use cardlens_engine::{Clock as _, Error, Output, Outputs, Progress, Sink, SystemClock};
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -114,7 +114,7 @@ impl KafkaSink {
     /// Finds out about the call that ended as an outage, of which this one is the repetition.
     fn settle(
         &mut self,
-        outputs: &[Output],
+        outputs: &Outputs,
         progress: &[Progress],
         deadline: Deadline,
     ) -> Result<Fate, Error> {
@@ -157,7 +157,7 @@ impl KafkaSink {
     }
 
     /// Whether all of it belongs to partitions of this worker.
-    fn owns(&self, outputs: &[Output], progress: &[Progress]) -> bool {
+    fn owns(&self, outputs: &Outputs, progress: &[Progress]) -> bool {
         let mut partitions: Vec<_> = outputs.iter().map(|output| output.partition).collect();
         partitions.dedup();
         partitions.extend(progress.iter().map(|progress| progress.partition));
@@ -165,7 +165,7 @@ impl KafkaSink {
     }
 
     /// One transaction.
-    fn attempt(&self, outputs: &[Output], call: &Call, wait: Duration) -> Result<(), Failure> {
+    fn attempt(&self, outputs: &Outputs, call: &Call, wait: Duration) -> Result<(), Failure> {
         let deadline = Deadline::after(ATTEMPT.min(wait));
         let member = &self.member;
         let mut writer = held(&member.writer);
@@ -176,8 +176,8 @@ impl KafkaSink {
         let doubt = |what: &str, error: KafkaError| self.judge(producer, what, error);
         producer.begin_transaction().map_err(|error| doubt("begin a transaction", error))?;
         let mut reports = Reports::default();
-        for output in outputs {
-            let sent = self.send(producer, output, &mut reports, deadline);
+        for output in outputs.iter() {
+            let sent = self.send(producer, &output, &mut reports, deadline);
             sent.map_err(|error| doubt("send an output", error))?;
         }
         // First the generation, then the ownership: were it lost in between, the generation is
@@ -202,20 +202,20 @@ impl KafkaSink {
     fn send(
         &self,
         producer: &Producer,
-        output: &Output,
+        output: &Output<'_>,
         reports: &mut Reports,
         deadline: Deadline,
     ) -> KafkaResult<()> {
-        let mut headers = OwnedHeaders::new_with_capacity(output.headers.len());
-        for (key, value) in &output.headers {
+        let mut headers = OwnedHeaders::new_with_capacity(output.headers().len());
+        for (key, value) in output.headers() {
             headers = headers.insert(Header { key, value: Some(value) });
         }
         let mut record = BaseRecord::<[u8], [u8]>::to(self.member.topics.output(output.topic))
             .partition(number(output.partition))
             .timestamp(self.clock.now_ms())
             .headers(headers);
-        record.key = output.key.as_deref();
-        record.payload = output.value.as_deref();
+        record.key = output.key;
+        record.payload = output.value;
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -290,7 +290,7 @@ impl KafkaSink {
 }
 
 impl Sink for KafkaSink {
-    fn commit(&mut self, outputs: &[Output], progress: &[Progress]) -> Result<(), Error> {
+    fn commit(&mut self, outputs: &Outputs, progress: &[Progress]) -> Result<(), Error> {
         let deadline = Deadline::after(COMMIT);
         if self.settle(outputs, progress, deadline)? == Fate::Committed {
             count(&self.counters.committed);
@@ -346,10 +346,10 @@ impl Sink for KafkaSink {
 }
 
 /// Tells outputs apart; only within this process, and only after an outage.
-fn digest(outputs: &[Output]) -> u64 {
+fn digest(outputs: &Outputs) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for output in outputs {
-        (output.topic, output.partition, &output.key, &output.value).hash(&mut hasher);
+    for output in outputs.iter() {
+        (output.topic, output.partition, output.key, output.value).hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -37,11 +37,11 @@ pub struct Tip<'a> {
 
 /// What a rule says about a row, held or not.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Explanation {
+pub struct Explanation<'a> {
     /// The axis of the rule.
     pub axis: Axis,
     /// Name of the rule.
-    pub rule: String,
+    pub rule: &'a str,
     /// `enter` of a need, or `when` of a tier or stage, holds.
     pub enter: bool,
     /// `exit` holds.
@@ -49,7 +49,7 @@ pub struct Explanation {
     /// The score, for a need.
     pub score: Option<f64>,
     /// Its terms and conditions on this row.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Evidence<'a>>,
 }
 
 /// One condition or term, ready to be looked at for a row.
@@ -285,14 +285,14 @@ impl Fact {
         Ok(number.map_or(Number::Null, Number::Float))
     }
 
-    fn evidence(&self, batch: &RecordBatch, row: usize) -> Result<Evidence, Error> {
+    fn evidence(&self, batch: &RecordBatch, row: usize) -> Result<Evidence<'_>, Error> {
         let shown = |number| match number {
             Number::Float(value) => Number::Float(rounded(value)),
             other => other,
         };
         let Some(plain) = &self.plain else {
             return Ok(Evidence {
-                term: self.text.clone(),
+                term: &self.text,
                 feature: None,
                 value: shown(self.evaluate(batch, row)?),
                 op: None,
@@ -303,8 +303,8 @@ impl Fact {
         };
         let value = cell(batch, plain.column, row);
         Ok(Evidence {
-            term: self.text.clone(),
-            feature: Some(plain.feature.clone()),
+            term: &self.text,
+            feature: Some(&plain.feature),
             value: shown(value),
             op: Some(plain.op),
             bound: Some(plain.bound),
@@ -349,35 +349,38 @@ impl Lens {
     ///
     /// # Errors
     /// When a term cannot be evaluated for the row.
-    pub fn assemble(
-        &self,
+    pub fn assemble<'a>(
+        &'a self,
         moved: &Move,
-        tip: &Tip<'_>,
+        tip: &Tip<'a>,
         batch: &RecordBatch,
         judged: &Judged,
-    ) -> Result<Change, Error> {
+    ) -> Result<Change<'a>, Error> {
         let place = moved.rule();
         let need = (moved.axis == Axis::Need).then(|| &self.rules.needs[place]);
         let stage = (moved.axis != Axis::Need).then(|| &self.stages(moved.axis)[place]);
-        let name = |place: u8| self.name(moved.axis, usize::from(place)).to_owned();
+        let name = |place: u8| self.name(moved.axis, usize::from(place));
         let lens = match moved.axis {
             Axis::Need => need.map_or("", |need| need.lens.as_str()),
             Axis::Value => "L1",
             Axis::Lifecycle => "L0",
         };
-        let action = need.map(|need| &need.action_key).or(stage.map(|stage| &stage.action_key));
+        let action = need.map_or_else(
+            || stage.and_then(|it| it.action_key.as_deref()),
+            |need| need.action_key.as_deref(),
+        );
         let tier = moved.now.tier.and_then(|tier| self.rules.tiers.get(usize::from(tier)));
         Ok(Change {
-            customer: tip.customer.to_owned(),
+            customer: tip.customer,
             axis: moved.axis,
             kind: moved.kind,
             from: moved.from.map(name),
             to: moved.to.map(name),
             cause: tip.cause,
-            causation_id: tip.causation_id.map(str::to_owned),
-            rule: self.name(moved.axis, place).to_owned(),
+            causation_id: tip.causation_id,
+            rule: self.name(moved.axis, place),
             rules_version: self.rules.version,
-            lens: lens.to_owned(),
+            lens,
             score: need.map(|_| judged.score(place, moved.row)),
             sequence: moved.sequence,
             since: moved.since,
@@ -386,16 +389,16 @@ impl Lens {
             evidence: self.evidence(moved, batch)?,
             nearest_miss: self.nearest_miss(moved.now.needs, batch, judged, moved.row)?,
             margin_365d: judged.margin(moved.row),
-            team: tier.and_then(|tier| tier.team.clone()),
-            action_key: action.and_then(Clone::clone),
-            purpose: need.map(|need| need.purpose.clone()),
+            team: tier.and_then(|tier| tier.team.as_deref()),
+            action_key: action,
+            purpose: need.map(|need| need.purpose.as_str()),
             now: self.now(moved.now),
         })
     }
 
     /// The terms that a move was judged on: those of the need; of a tier or stage, the conditions
     /// that ended the one left and those that hold for the one entered.
-    fn evidence(&self, moved: &Move, batch: &RecordBatch) -> Result<Vec<Evidence>, Error> {
+    fn evidence(&self, moved: &Move, batch: &RecordBatch) -> Result<Vec<Evidence<'_>>, Error> {
         let facts = self.explain.of(moved.axis);
         let place = |place: Option<u8>| place.and_then(|place| facts.get(usize::from(place)));
         let mut chosen: Vec<&Fact> = Vec::new();
@@ -416,7 +419,7 @@ impl Lens {
                 chosen.extend(&to.enter);
             }
         }
-        let mut evidence: Vec<Evidence> = Vec::with_capacity(chosen.len());
+        let mut evidence: Vec<Evidence<'_>> = Vec::with_capacity(chosen.len());
         for fact in chosen {
             if evidence.iter().all(|known| known.term != fact.text || known.weight != fact.weight) {
                 evidence.push(fact.evidence(batch, moved.row)?);
@@ -436,7 +439,7 @@ impl Lens {
         batch: &RecordBatch,
         judged: &Judged,
         row: usize,
-    ) -> Result<Option<NearestMiss>, Error> {
+    ) -> Result<Option<NearestMiss<'_>>, Error> {
         let mut nearest: Option<(f64, usize)> = None;
         for (place, facts) in self.explain.needs.iter().enumerate() {
             let Some(bound) = facts.bound.filter(|bound| *bound > 0.0) else { continue };
@@ -459,7 +462,7 @@ impl Lens {
             }
         }
         let Some((_, fact)) = least else { return Ok(None) };
-        let rule = self.rules.needs[place].name.clone();
+        let rule = self.rules.needs[place].name.as_str();
         Ok(Some(NearestMiss { rule, evidence: fact.evidence(batch, row)? }))
     }
 
@@ -472,7 +475,7 @@ impl Lens {
         batch: &RecordBatch,
         judged: &Judged,
         row: usize,
-    ) -> Result<Vec<Explanation>, Error> {
+    ) -> Result<Vec<Explanation<'_>>, Error> {
         let mut explanations = Vec::new();
         let (enter, exit, axes) = (judged.enter(row), judged.exit(row), judged.axes(row));
         let words = [
@@ -486,7 +489,7 @@ impl Lens {
                 let evidence = facts.map(|fact| fact.evidence(batch, row));
                 explanations.push(Explanation {
                     axis,
-                    rule: self.name(axis, place).to_owned(),
+                    rule: self.name(axis, place),
                     enter: enter >> place & 1 == 1,
                     exit: exit >> place & 1 == 1,
                     score: (axis == Axis::Need).then(|| judged.score(place, row)),
@@ -499,16 +502,15 @@ impl Lens {
 
     /// The names of where a customer stands.
     #[must_use]
-    pub fn now(&self, placement: Placement) -> Now {
-        let name = |stages: &[Stage], place: Option<u8>| {
-            Some(stages.get(usize::from(place?))?.name.clone())
-        };
+    pub fn now(&self, placement: Placement) -> Now<'_> {
+        let tier = placement.tier.and_then(|place| self.rules.tiers.get(usize::from(place)));
+        let stage = placement.stage.and_then(|place| self.rules.lifecycle.get(usize::from(place)));
         let held = self.rules.needs.iter().enumerate();
         let held = held.filter(|(place, _)| placement.needs >> place & 1 == 1);
         Now {
-            value_tier: name(&self.rules.tiers, placement.tier),
-            needs: held.map(|(_, need)| need.name.clone()).collect(),
-            lifecycle: name(&self.rules.lifecycle, placement.stage),
+            value_tier: tier.map(|tier| tier.name.as_str()),
+            needs: held.map(|(_, need)| need.name.as_str()).collect(),
+            lifecycle: stage.map(|stage| stage.name.as_str()),
         }
     }
 

@@ -131,7 +131,33 @@ pub struct Standings {
     /// Days of needs, customer by customer.
     days: Vec<Days>,
     suppressed: [u64; 2],
+    /// Slots whose standing differs from what was last taken for a snapshot.
+    changed: Changed,
 }
+
+/// A set of slots.
+#[derive(Debug, Clone, Default)]
+struct Changed {
+    words: Vec<u64>,
+}
+
+impl Changed {
+    fn insert(&mut self, slot: usize) {
+        if slot / 64 >= self.words.len() {
+            self.words.resize(slot / 64 + 1, 0);
+        }
+        self.words[slot / 64] |= 1 << (slot % 64);
+    }
+}
+
+// What was snapshot when is no part of where anybody stands.
+impl PartialEq for Changed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Changed {}
 
 impl Standings {
     /// Nobody stands anywhere yet.
@@ -143,7 +169,13 @@ impl Standings {
             tiers: rules.tiers.iter().map(|stage| stage.hold).collect(),
             lifecycle: rules.lifecycle.iter().map(|stage| stage.hold).collect(),
         };
-        Self { holds, customers: Vec::new(), days: Vec::new(), suppressed: [0; 2] }
+        Self {
+            holds,
+            customers: Vec::new(),
+            days: Vec::new(),
+            suppressed: [0; 2],
+            changed: Changed::default(),
+        }
     }
 
     /// Slots that exist.
@@ -170,6 +202,20 @@ impl Standings {
             self.customers.resize(slots, UNKNOWN);
             self.days.resize(slots * self.holds.needs.len(), Days::default());
         }
+    }
+
+    /// Takes and clears the slots whose standing changed since the last call, ascending.
+    pub fn take_changed(&mut self) -> Vec<u32> {
+        let mut slots = Vec::new();
+        for (word, bits) in std::mem::take(&mut self.changed.words).into_iter().enumerate() {
+            let mut left = bits;
+            while left != 0 {
+                let slot = word * 64 + left.trailing_zeros() as usize;
+                slots.extend(u32::try_from(slot));
+                left &= left - 1;
+            }
+        }
+        slots
     }
 
     /// Takes and clears the counts of changes that were wanted and passed, in the order of
@@ -203,6 +249,7 @@ impl Standings {
         let publish = margin_moved || out.len() > before;
         if publish {
             self.customers[slot].margin = margin;
+            self.changed.insert(slot);
         }
         publish
     }
@@ -211,6 +258,7 @@ impl Standings {
     #[cold]
     fn settle(&mut self, point: Point, judged: &Judged, out: &mut Vec<Move>) {
         let axes = judged.axes(point.row);
+        self.changed.insert(point.slot as usize);
         let initial = self.customers[point.slot as usize].sequence == 0;
         out.extend(self.place(point, Axis::Value, lanes(axes, 0), initial));
         if !point.judge_needs {

@@ -1,5 +1,7 @@
 //! Changes of segment: what cardlens tells the world.
 
+use std::borrow::Cow;
+
 use crate::{Day, EventTime};
 
 /// One way of placing a customer.
@@ -109,11 +111,11 @@ pub enum Number {
 
 /// One term of a rule and what it was judged on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
+pub struct Evidence<'a> {
     /// The expression as the rule has it.
-    pub term: String,
+    pub term: &'a str,
     /// The feature compared, where the term is a plain comparison.
-    pub feature: Option<String>,
+    pub feature: Option<&'a str>,
     /// The feature's value, or the term's own where it is no plain comparison.
     pub value: Number,
     /// `>=`, `<`, …
@@ -128,18 +130,18 @@ pub struct Evidence {
 
 /// The rule that came closest without being met, and the term it missed by least.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NearestMiss {
+pub struct NearestMiss<'a> {
     /// Name of the rule.
-    pub rule: String,
+    pub rule: &'a str,
     /// The term.
-    pub evidence: Evidence,
+    pub evidence: Evidence<'a>,
 }
 
 /// A need that a customer has.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HeldNeed {
+pub struct HeldNeed<'a> {
     /// Name of the need.
-    pub need: String,
+    pub need: Cow<'a, str>,
     /// Score when last published.
     pub score: f64,
     /// First day held.
@@ -148,13 +150,13 @@ pub struct HeldNeed {
 
 /// Where a customer stands on all axes, as published in the compacted topic.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Held {
+pub struct Held<'a> {
     /// The value tier, with its first day.
-    pub value_tier: Option<(String, Day)>,
+    pub value_tier: Option<(Cow<'a, str>, Day)>,
     /// The lifecycle stage, with its first day.
-    pub lifecycle: Option<(String, Day)>,
+    pub lifecycle: Option<(Cow<'a, str>, Day)>,
     /// Needs, in the order of the rule set.
-    pub needs: Vec<HeldNeed>,
+    pub needs: Vec<HeldNeed<'a>>,
     /// The customer's last sequence number.
     pub sequence: u64,
     /// Margin of 365 days, rounded to two significant digits.
@@ -165,38 +167,38 @@ pub struct Held {
 
 /// Where the customer stands right after a change.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Now {
+pub struct Now<'a> {
     /// The value tier.
-    pub value_tier: Option<String>,
+    pub value_tier: Option<&'a str>,
     /// Needs, in the order of the rule set.
-    pub needs: Vec<String>,
+    pub needs: Vec<&'a str>,
     /// The lifecycle stage.
-    pub lifecycle: Option<String>,
+    pub lifecycle: Option<&'a str>,
 }
 
 /// One change of one customer on one axis, with its evidence.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub struct Change<'a> {
     /// The customer.
-    pub customer: String,
+    pub customer: &'a str,
     /// The axis.
     pub axis: Axis,
     /// What happened.
     pub kind: ChangeKind,
     /// The segment left; absent when there was none.
-    pub from: Option<String>,
+    pub from: Option<&'a str>,
     /// The segment entered; absent when there is none.
-    pub to: Option<String>,
+    pub to: Option<&'a str>,
     /// What tipped it.
     pub cause: Cause,
     /// The id of the transaction that tipped it, if one did.
-    pub causation_id: Option<String>,
+    pub causation_id: Option<&'a str>,
     /// The rule that decided.
-    pub rule: String,
+    pub rule: &'a str,
     /// Version of the rule set.
     pub rules_version: u32,
     /// The lens of the rule: L0 to L6.
-    pub lens: String,
+    pub lens: &'a str,
     /// The rule's score, for a rule that has one.
     pub score: Option<f64>,
     /// The customer's own count of changes, from 1.
@@ -208,17 +210,17 @@ pub struct Change {
     /// Event time of the causing record, or the end of the day that closed.
     pub effective_at: EventTime,
     /// What it was judged on.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Evidence<'a>>,
     /// What nearly happened too.
-    pub nearest_miss: Option<NearestMiss>,
+    pub nearest_miss: Option<NearestMiss<'a>>,
     /// Margin of 365 days.
     pub margin_365d: i64,
     /// The team whose customer this is, by tier.
-    pub team: Option<String>,
+    pub team: Option<&'a str>,
     /// What to do about it.
-    pub action_key: Option<String>,
+    pub action_key: Option<&'a str>,
     /// What the rule may be used for.
-    pub purpose: Option<String>,
+    pub purpose: Option<&'a str>,
     /// Where the customer stands now.
-    pub now: Now,
+    pub now: Now<'a>,
 }

@@ -6,7 +6,7 @@
 
 use cardlens_model::{Reason, Record};
 
-use crate::event::{Origin, header};
+use crate::event::Origin;
 
 /// A message for the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,10 @@ pub fn dead_letter_headers(
         header("__connect.errors.exception.message", message(reason)),
         header("cardlens_reason", reason.name()),
     ]
+}
+
+fn header(name: &str, value: impl Into<String>) -> (String, Vec<u8>) {
+    (name.to_owned(), value.into().into_bytes())
 }
 
 /// The nearest of Kafka Connect's stages.

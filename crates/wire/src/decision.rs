@@ -4,7 +4,6 @@ use cardlens_model::{Day, PartitionId, Position};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::event::json;
 
 /// What these messages are called in errors.
 const WHAT: &str = "decision";
@@ -44,11 +43,10 @@ enum DecisionValue {
     RulesAdopted { partition: u32, position: i64, version: u32, digest: String },
 }
 
-/// The value of a decision, as JSON.
-#[must_use]
-pub fn decision_value(decision: &Decision) -> Vec<u8> {
+/// Appends the value of a decision, as JSON.
+pub fn decision_value(decision: &Decision, out: &mut Vec<u8>) {
     let (partition, position) = (decision.partition.0, decision.position.0);
-    json(&match &decision.what {
+    let value = match &decision.what {
         DecisionKind::DayClosed { day } => {
             DecisionValue::DayClosed { partition, position, day: day.to_string() }
         }
@@ -58,7 +56,8 @@ pub fn decision_value(decision: &Decision) -> Vec<u8> {
             version: *version,
             digest: digest.clone(),
         },
-    })
+    };
+    serde_json::to_writer(out, &value).expect("a structure with named members becomes JSON");
 }
 
 /// Reads back what [`decision_value`] wrote.

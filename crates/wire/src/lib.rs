@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod field;
 mod general;
+mod json;
 mod paths;
 mod scan;
 mod template;

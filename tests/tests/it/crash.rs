@@ -40,14 +40,16 @@ fn crashes_change_nothing() {
         let expected = Sim::undisturbed(&deployment, 3, &records);
         assert!(expected.values().map(Vec::len).sum::<usize>() > 30, "seed {seed}");
         let sim = Sim::new(deployment.clone(), 3, &records);
-        let (told, died) = sim.disturbed(*seed, 12);
+        let disturbed = sim.disturbed(*seed, 12);
+        let told = disturbed.told;
+        assert!(disturbed.journals > 3, "seed {seed}: {} journals", disturbed.journals);
         for (customer, events) in &expected {
             let customer_id = String::from_utf8_lossy(customer);
             assert_eq!(told.get(customer), Some(events), "seed {seed}, customer {customer_id}");
         }
         assert_eq!(told.len(), expected.len(), "seed {seed}");
         sim.check_published();
-        deaths += died;
+        deaths += disturbed.deaths;
     }
     assert!(deaths > seeds.len() * 5, "only {deaths} deaths");
     println!("proved: {} seeds, {deaths} deaths, the same output", seeds.len());

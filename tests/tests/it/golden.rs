@@ -87,7 +87,8 @@ fn golden_cases_crashed_after_every_batch() {
             for seed in 1..=4 {
                 let sim = Sim::new(deployment.clone(), partitions, &records);
                 // Nearly every commit is the last one of its member.
-                let (told, died) = sim.disturbed(seed, 80);
+                let disturbed = sim.disturbed(seed, 80);
+                let (told, died) = (disturbed.told, disturbed.deaths);
                 assert_eq!(told, expected, "{}, seed {seed}", case.display());
                 sim.check_published();
                 deaths += died;

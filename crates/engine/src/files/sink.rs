@@ -7,7 +7,7 @@ use std::path::Path;
 use cardlens_model::Position;
 
 use super::Places;
-use crate::{Error, Output, Progress, Sink, Topic};
+use crate::{Error, Output, Outputs, Progress, Sink, Topic};
 
 /// Writes `changes.jsonl` and `rejected.jsonl` into a directory.
 pub struct FileSink {
@@ -44,7 +44,7 @@ impl FileSink {
         self.counts
     }
 
-    fn write(&mut self, output: &Output) -> std::io::Result<()> {
+    fn write(&mut self, output: &Output<'_>) -> std::io::Result<()> {
         match output.topic {
             Topic::Changes => {
                 self.counts[0] += 1;
@@ -60,9 +60,9 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn commit(&mut self, outputs: &[Output], _progress: &[Progress]) -> Result<(), Error> {
-        for output in outputs {
-            self.write(output).map_err(|e| Error::Setup(format!("write the results: {e}")))?;
+    fn commit(&mut self, outputs: &Outputs, _progress: &[Progress]) -> Result<(), Error> {
+        for output in outputs.iter() {
+            self.write(&output).map_err(|e| Error::Setup(format!("write the results: {e}")))?;
         }
         let flushed = self.changes.flush().and_then(|()| self.rejected.flush());
         flushed.map_err(|e| Error::Setup(format!("write the results: {e}")))
@@ -74,27 +74,35 @@ fn text(bytes: &[u8]) -> String {
     serde_json::Value::from(String::from_utf8_lossy(bytes)).to_string()
 }
 
+fn write_text(out: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
+    Ok(serde_json::to_writer(out, String::from_utf8_lossy(bytes).as_ref())?)
+}
+
 /// An event as a consumer of the topic sees it: partition, key, headers and value.
-pub(crate) fn write_change(out: &mut impl Write, output: &Output) -> std::io::Result<()> {
-    let key = text(output.key.as_deref().unwrap_or_default());
-    write!(out, "{{\"partition\":{},\"key\":{key},\"headers\":{{", output.partition.0)?;
-    for (place, (name, value)) in output.headers.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        write!(out, "{comma}{}:{}", text(name.as_bytes()), text(value))?;
+pub(crate) fn write_change(out: &mut impl Write, output: &Output<'_>) -> std::io::Result<()> {
+    write!(out, "{{\"partition\":{},\"key\":", output.partition.0)?;
+    write_text(out, output.key.unwrap_or_default())?;
+    out.write_all(b",\"headers\":{")?;
+    for (place, (name, value)) in output.headers().enumerate() {
+        out.write_all(if place == 0 { b"" } else { b"," })?;
+        write_text(out, name.as_bytes())?;
+        out.write_all(b":")?;
+        write_text(out, value)?;
     }
     out.write_all(b"},\"value\":")?;
-    out.write_all(output.value.as_deref().unwrap_or(b"null"))?;
+    out.write_all(output.value.unwrap_or(b"null"))?;
     out.write_all(b"}\n")
 }
 
-fn write_rejected(out: &mut impl Write, output: &Output, places: &Places) -> std::io::Result<()> {
-    let header = |name: &str| {
-        let found = output.headers.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-    };
+fn write_rejected(
+    out: &mut impl Write,
+    output: &Output<'_>,
+    places: &Places,
+) -> std::io::Result<()> {
+    let header = |name: &str| output.header(name).map(String::from_utf8_lossy).unwrap_or_default();
     let position = Position(header("__connect.errors.offset").parse().unwrap_or(-1));
     let (file, line) = places.of(position).unwrap_or_default();
-    let original = output.value.as_deref().map_or_else(|| "null".to_owned(), text);
+    let original = output.value.map_or_else(|| "null".to_owned(), text);
     writeln!(
         out,
         "{{\"position\":{},\"file\":{},\"line\":{line},\"reason\":{},\"message\":{},\"original\":{original}}}",

@@ -179,9 +179,9 @@ fn customer_rows(
         }
         needs.append(true);
     }
-    let tier = held.iter().map(|h| h.value_tier.as_ref().map(|(name, _)| name.as_str()));
+    let tier = held.iter().map(|h| h.value_tier.as_ref().map(|(name, _)| name.as_ref()));
     let tier_since = held.iter().map(|h| h.value_tier.as_ref().map(|(_, since)| since.0));
-    let stage = held.iter().map(|h| h.lifecycle.as_ref().map(|(name, _)| name.as_str()));
+    let stage = held.iter().map(|h| h.lifecycle.as_ref().map(|(name, _)| name.as_ref()));
     let as_of = slots.iter().map(|(_, as_of)| Some(as_of.0));
     let number = slots.iter().map(|_| partition.id.0);
     let sequence = held.iter().map(|h| i64::try_from(h.sequence).unwrap_or(i64::MAX));

@@ -1,8 +1,10 @@
 //! Standings as plain vectors for snapshots, and as names for what is published.
 
-use cardlens_model::{Axis, Held, HeldNeed};
+use std::borrow::Cow;
 
-use super::{Days, NONE, Packed, SETTLED, Standing, Standings, UNKNOWN, margin_step};
+use cardlens_model::{Axis, Day, Held, HeldNeed};
+
+use super::{Changed, Days, NONE, Packed, SETTLED, Standing, Standings, UNKNOWN, margin_step};
 use crate::error::Error;
 use crate::lens::{Judged, Lens};
 use crate::ruleset::{RuleSet, Stage};
@@ -89,9 +91,17 @@ impl Standings {
     /// Everything, as plain vectors.
     #[must_use]
     pub fn to_parts(&self) -> Parts {
+        let slots: Vec<u32> = (0..=u32::MAX).take(self.len()).collect();
+        self.parts_of(&slots)
+    }
+
+    /// Some slots, as plain vectors in the order given.
+    #[must_use]
+    pub fn parts_of(&self, slots: &[u32]) -> Parts {
         let needs = self.holds.needs.len();
         let mut parts = Parts::default();
-        for standing in &self.customers {
+        for slot in slots {
+            let standing = &self.customers[*slot as usize];
             parts.held.push(standing.held);
             parts.pending.push(standing.pending);
             parts.sequence.push(standing.sequence);
@@ -100,7 +110,7 @@ impl Standings {
             parts.lifecycle.push(standing.stage);
         }
         for need in 0..needs {
-            let days = self.days.iter().skip(need).step_by(needs);
+            let days = slots.iter().map(|slot| self.days[*slot as usize * needs + need]);
             parts.since.extend(days.clone().map(|days| days.since));
             parts.pending_since.extend(days.map(|days| days.pending));
         }
@@ -113,42 +123,60 @@ impl Standings {
     /// When the vectors do not fit each other or the rules.
     pub fn from_parts(lens: &Lens, parts: &Parts) -> Result<Self, Error> {
         let mut standings = Self::new(lens);
-        let (needs, slots) = (standings.holds.needs.len(), parts.held.len());
-        if !parts.fit(needs, lens.rules()) {
+        let slots: Vec<u32> = (0..=u32::MAX).take(parts.held.len()).collect();
+        standings.put_parts(lens, &slots, parts)?;
+        standings.changed = Changed::default();
+        Ok(standings)
+    }
+
+    /// Takes over what [`Standings::parts_of`] gave for these slots under the same rules.
+    ///
+    /// # Errors
+    /// When the vectors do not fit each other, the slots or the rules.
+    pub fn put_parts(&mut self, lens: &Lens, slots: &[u32], parts: &Parts) -> Result<(), Error> {
+        let needs = self.holds.needs.len();
+        if !parts.fit(needs, lens.rules()) || parts.held.len() != slots.len() {
             let detail = "the parts do not fit each other or the rules".to_owned();
             return Err(Error::Standings { detail });
         }
-        standings.grow(slots);
-        for (slot, standing) in standings.customers.iter_mut().enumerate() {
-            *standing = Standing {
-                held: parts.held[slot],
-                pending: parts.pending[slot],
-                sequence: parts.sequence[slot],
-                margin: parts.margin[slot],
-                tier: parts.tier.packed(slot),
-                stage: parts.lifecycle.packed(slot),
+        for (at, slot) in slots.iter().enumerate() {
+            let place = *slot as usize;
+            self.grow(place + 1);
+            self.changed.insert(place);
+            self.customers[place] = Standing {
+                held: parts.held[at],
+                pending: parts.pending[at],
+                sequence: parts.sequence[at],
+                margin: parts.margin[at],
+                tier: parts.tier.packed(at),
+                stage: parts.lifecycle.packed(at),
             };
             for need in 0..needs {
-                let at = need * slots + slot;
-                standings.days[slot * needs + need] =
-                    Days { since: parts.since[at], pending: parts.pending_since[at] };
+                let of = need * slots.len() + at;
+                self.days[place * needs + need] =
+                    Days { since: parts.since[of], pending: parts.pending_since[of] };
             }
         }
-        Ok(standings)
+        Ok(())
     }
 
     /// Where a customer stands, as it is published. Scores are those of the row given, if one is.
     #[must_use]
-    pub fn held(&self, slot: u32, rules: &RuleSet, row: Option<(&Judged, usize)>) -> Held {
+    pub fn held<'a>(
+        &self,
+        slot: u32,
+        rules: &'a RuleSet,
+        row: Option<(&Judged, usize)>,
+    ) -> Held<'a> {
         let placement = self.placement(slot);
-        let place = |axis, stages: &[Stage]| {
+        let place = |axis, stages: &'a [Stage]| {
             let place = self.place_of(slot, axis);
             let stage = stages.get(usize::from(place.current?))?;
-            Some((stage.name.clone(), place.since))
+            Some((Cow::from(&stage.name), place.since))
         };
         let held = |need: &usize| placement.needs >> need & 1 == 1;
         let needs = (0..rules.needs.len()).filter(held).map(|need| HeldNeed {
-            need: rules.needs[need].name.clone(),
+            need: Cow::from(&rules.needs[need].name),
             score: row.map_or(0.0, |(judged, row)| judged.score(need, row)),
             since: self.membership(slot, need).since,
         });
@@ -164,10 +192,11 @@ impl Standings {
 
     /// Takes over where a customer was last published to stand; nothing is pending then. Returns
     /// how many of its segments the rules no longer know.
-    pub fn adopt(&mut self, slot: u32, held: &Held, rules: &RuleSet) -> usize {
+    pub fn adopt(&mut self, slot: u32, held: &Held<'_>, rules: &RuleSet) -> usize {
         self.grow(slot as usize + 1);
+        self.changed.insert(slot as usize);
         let mut unknown = 0;
-        let mut place = |published: &Option<(String, cardlens_model::Day)>, stages: &[Stage]| {
+        let mut place = |published: &Option<(Cow<'_, str>, Day)>, stages: &[Stage]| {
             let Some((name, since)) = published else { return Packed::pack(Place::default()) };
             let current = stages.iter().position(|stage| stage.name == *name);
             unknown += usize::from(current.is_none());

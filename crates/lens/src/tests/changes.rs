@@ -65,8 +65,8 @@ fn changes_come_in_order_with_their_numbers() {
         [(Axis::Lifecycle, ChangeKind::Moved, 1, 5), (Axis::Need, ChangeKind::Left, 1, 6)]
     );
     let held = standings.held(0, lens.rules(), Some((&judged, 0)));
-    assert_eq!(held.value_tier, Some(("best".to_owned(), Day(100))));
-    assert_eq!(held.lifecycle, Some(("lapsed".to_owned(), Day(105))));
+    assert_eq!(held.value_tier, Some(("best".into(), Day(100))));
+    assert_eq!(held.lifecycle, Some(("lapsed".into(), Day(105))));
     assert_eq!(held.needs.len(), 1);
     assert_eq!((held.needs[0].since, held.needs[0].score), (Day(100), 0.0));
     assert_eq!((held.sequence, held.margin_365d, held.rules_version), (6, 820, 3));
@@ -82,7 +82,7 @@ fn changes_come_in_order_with_their_numbers() {
         assert_eq!((moves[0].from, moves[0].to, moves[0].sequence), (Some(0), None, 7));
     }
     let mut gone = held;
-    gone.needs[0].need = "unheard".to_owned();
+    gone.needs[0].need = "unheard".into();
     assert_eq!(other.adopt(0, &gone, lens.rules()), 1);
     assert_eq!(other.placement(0).needs, 0);
 }
@@ -164,17 +164,14 @@ fn explains_a_change() {
         effective_at: EventTime(5),
     };
     let change = lens.assemble(&moves[2], &tip, &batch_in, &judged_in).unwrap();
-    assert_eq!((change.rule.as_str(), change.to.as_deref()), ("travel", Some("travel")));
-    assert_eq!((change.score, change.lens.as_str(), change.sequence), (Some(0.8), "L2", 3));
-    assert_eq!(change.action_key.as_deref(), Some("travel-offer"));
-    assert_eq!(
-        (change.team.as_deref(), change.purpose.as_deref()),
-        (Some("bonding"), Some("marketing"))
-    );
+    assert_eq!((change.rule, change.to), ("travel", Some("travel")));
+    assert_eq!((change.score, change.lens, change.sequence), (Some(0.8), "L2", 3));
+    assert_eq!(change.action_key, Some("travel-offer"));
+    assert_eq!((change.team, change.purpose), (Some("bonding"), Some("marketing")));
     assert_eq!(change.now.needs, ["travel"]);
-    assert_eq!(change.now.value_tier.as_deref(), Some("best"));
+    assert_eq!(change.now.value_tier, Some("best"));
     let evidence: Vec<_> =
-        change.evidence.iter().map(|e| (e.term.as_str(), e.value, e.margin, e.weight)).collect();
+        change.evidence.iter().map(|e| (e.term, e.value, e.margin, e.weight)).collect();
     assert_eq!(
         evidence,
         [
@@ -194,7 +191,7 @@ fn explains_a_change() {
     );
     // A number that counts in full from 9 on is shown as what is missing until then.
     let miss = change.nearest_miss.unwrap();
-    assert_eq!((miss.rule.as_str(), miss.evidence.term.as_str()), ("busy", "txn_30d >= 8"));
+    assert_eq!((miss.rule, miss.evidence.term), ("busy", "txn_30d >= 8"));
 
     // Before, the need was the nearest miss, by the share.
     let change = lens.assemble(&moves[0], &tip, &batch, &judged).unwrap();
@@ -203,11 +200,11 @@ fn explains_a_change() {
     assert_eq!(miss.evidence.term, "share_abroad_90d >= 0.2");
     assert_eq!(miss.evidence.margin, Some(Number::Float(-0.076_543)));
     assert_eq!(change.evidence[0].term, "margin_365d >= 1000");
-    assert_eq!((change.lens.as_str(), change.score), ("L1", None));
+    assert_eq!((change.lens, change.score), ("L1", None));
 
     let all = lens.explain(&batch, &judged, 0).unwrap();
     assert_eq!(all.len(), 6);
-    assert_eq!((all[4].rule.as_str(), all[4].enter, all[4].score), ("travel", false, Some(0.3)));
+    assert_eq!((all[4].rule, all[4].enter, all[4].score), ("travel", false, Some(0.3)));
     let portion = &all[5].evidence[1];
     assert_eq!((portion.value, portion.bound), (Number::Int(5), Some(Number::Float(9.0))));
     assert_eq!((portion.op, portion.margin), (Some(">="), Some(Number::Float(-4.0))));
@@ -230,12 +227,12 @@ fn a_move_down_says_what_ended() {
         effective_at: EventTime(0),
     };
     let change = lens.assemble(&moves[2], &tip, &batch, &judged).unwrap();
-    assert_eq!((change.from.as_deref(), change.to.as_deref()), (Some("best"), Some("rest")));
-    assert_eq!((change.kind, change.rule.as_str()), (ChangeKind::Moved, "rest"));
+    assert_eq!((change.from, change.to), (Some("best"), Some("rest")));
+    assert_eq!((change.kind, change.rule), (ChangeKind::Moved, "rest"));
     assert_eq!(change.evidence.len(), 1);
     assert_eq!(change.evidence[0].term, "margin_365d < 800");
     assert_eq!(change.evidence[0].margin, Some(Number::Int(-1)));
-    assert_eq!(change.team.as_deref(), Some("retention"));
+    assert_eq!(change.team, Some("retention"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardlens_engine::{
-    Clock as _, Error, Output, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
+    Clock as _, Error, Outputs, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
 };
 use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
 use cardlens_model::{PartitionId, Position};
@@ -60,7 +60,7 @@ pub struct Echo {
     pub sink: KafkaSink,
     /// Where each partition stands.
     pub at: BTreeMap<PartitionId, Position>,
-    pub outputs: Vec<Output>,
+    pub outputs: Outputs,
     /// Assigned and not yet begun.
     waiting: Vec<PartitionId>,
     /// Records taken so far, committed or not.
@@ -71,7 +71,7 @@ pub struct Echo {
 impl Echo {
     pub fn new(config: &KafkaConfig) -> Result<Self> {
         let (source, sink) = connect(config)?;
-        let (at, outputs, waiting) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (at, outputs, waiting) = (BTreeMap::new(), Outputs::default(), Vec::new());
         Ok(Self { source, sink, at, outputs, waiting, taken: 0, revoked: 0 })
     }
 
@@ -91,7 +91,7 @@ impl Echo {
             Polled::Revoked { partitions, lost } => {
                 self.revoked += partitions.len();
                 if lost {
-                    self.outputs.retain(|output| !partitions.contains(&output.partition));
+                    self.outputs.retain(|partition| !partitions.contains(&partition));
                 } else {
                     self.commit()?;
                 }
@@ -101,13 +101,12 @@ impl Echo {
             }
             Polled::Records { partition, records, next } => {
                 self.taken += records.len();
-                self.outputs.extend(records.iter().map(|record| Output {
-                    topic: Topic::Changes,
-                    partition,
-                    key: record.key.map(<[u8]>::to_vec),
-                    value: Some(record.value.to_vec()),
-                    headers: record.headers.to_vec(),
-                }));
+                for record in &records {
+                    self.outputs.push(Topic::Changes, partition, record.key, Some(record.value));
+                    for (name, value) in record.headers.to_vec() {
+                        self.outputs.header(&name, &value);
+                    }
+                }
                 self.at.insert(partition, next);
                 if self.outputs.len() > 500 {
                     self.commit()?;

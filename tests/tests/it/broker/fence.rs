@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardlens_engine::{
-    Action, Clock as _, Error, Output, Sink as _, Source as _, SystemClock, Topic,
+    Action, Clock as _, Error, Outputs, Sink as _, Source as _, SystemClock, Topic,
 };
 use cardlens_model::PartitionId;
 use cardlens_tests::broker::{Broker, Isolation};
@@ -27,14 +27,9 @@ fn an_older_owner_gives_way() -> Result<()> {
     // A second process with the same name. The first one does not know yet and goes on.
     let mut owner = Echo::new(&config)?;
     broker.produce("cards", &records(200, 200, 2))?;
-    let stale = Output {
-        topic: Topic::Changes,
-        partition: PartitionId(0),
-        key: None,
-        value: Some(b"stale".to_vec()),
-        headers: Vec::new(),
-    };
-    let error = zombie.sink.commit(&[stale], &zombie.progress()).unwrap_err();
+    let mut stale = Outputs::default();
+    stale.push(Topic::Changes, PartitionId(0), None, Some(b"stale"));
+    let error = zombie.sink.commit(&stale, &zombie.progress()).unwrap_err();
     ensure!(matches!(error, Error::Fenced { .. }), "{error:?}");
     assert_eq!(zombie.sink.counters().fenced.load(Ordering::Relaxed), 1);
     drop(zombie);
@@ -147,18 +142,18 @@ fn a_commit_without_progress_is_nothing() -> Result<()> {
     let broker = Broker::start()?;
     broker.create_topic("cards", 1, &[])?;
     let mut echo = Echo::new(&config(&broker, "a"))?;
-    echo.sink.commit(&[], &[])?;
+    echo.sink.commit(&Outputs::default(), &[])?;
     echo.until("assigned", |echo| !echo.at.is_empty())?;
     // Positions alone, and the same positions with another mark.
-    echo.sink.commit(&[], &echo.progress())?;
+    echo.sink.commit(&Outputs::default(), &echo.progress())?;
     let mut progress = echo.progress();
     progress[0].metadata = "swept=7".to_owned();
-    echo.sink.commit(&[], &progress)?;
+    echo.sink.commit(&Outputs::default(), &progress)?;
     let committed = echo.source.committed(PartitionId(0))?.unwrap();
     assert_eq!(committed.metadata, "swept=7");
     // A partition of somebody else.
     progress[0].partition = PartitionId(5);
-    let error = echo.sink.commit(&[], &progress).unwrap_err();
+    let error = echo.sink.commit(&Outputs::default(), &progress).unwrap_err();
     ensure!(matches!(error, Error::Fenced { .. }), "{error:?}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cardlens_engine::{Output, Sink as _, Source as _, Topic};
+use cardlens_engine::{Outputs, Sink as _, Source as _, Topic};
 use cardlens_model::{PartitionId, Position};
 use cardlens_tests::broker::{Broker, Isolation, Written, send};
 use cardlens_tests::proxy::{Delay, Proxy, api};
@@ -119,15 +119,10 @@ fn check(delay: Delay) -> Result<()> {
     echo.until("assigned", |echo| !echo.at.is_empty())?;
     let p0 = PartitionId(0);
     let write = |echo: &mut Echo, n: i64| -> Result<()> {
-        let output = Output {
-            topic: Topic::Changes,
-            partition: p0,
-            key: None,
-            value: Some(n.to_string().into_bytes()),
-            headers: Vec::new(),
-        };
+        let mut outputs = Outputs::default();
+        outputs.push(Topic::Changes, p0, None, Some(n.to_string().as_bytes()));
         echo.at.insert(p0, Position(n));
-        echo.sink.commit(&[output], &echo.progress())?;
+        echo.sink.commit(&outputs, &echo.progress())?;
         Ok(())
     };
     let rounds = rounds();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use cardlens_engine::{
-    Broken, Clock as _, Error, Output, Polled, Sink as _, Source as _, SystemClock, Topic,
+    Broken, Clock as _, Error, Outputs, Polled, Sink as _, Source as _, SystemClock, Topic,
 };
 use cardlens_kafka::{KafkaSource, connect};
 use cardlens_model::{PartitionId, Position};
@@ -47,14 +47,13 @@ fn recovery_reads_to_the_high_watermark() -> Result<()> {
         (Topic::Decisions, None, Some("day closed")),
         (Topic::DeadLetters, Some("C3"), Some("broken")),
     ];
-    let outputs = outputs.map(|(topic, key, value)| Output {
-        topic,
-        partition: P0,
-        key: key.map(|key| key.as_bytes().to_vec()),
-        value: value.map(|value| value.as_bytes().to_vec()),
-        headers: vec![("why".to_owned(), b"test".to_vec()), ("empty".to_owned(), Vec::new())],
-    });
-    echo.sink.commit(&outputs, &echo.progress())?;
+    let mut written = Outputs::default();
+    for (topic, key, value) in outputs {
+        written.push(topic, P0, key.map(str::as_bytes), value.map(str::as_bytes));
+        written.header("why", b"test");
+        written.header("empty", b"");
+    }
+    echo.sink.commit(&written, &echo.progress())?;
     let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
     let expected = vec![pair("C1", Some("first")), pair("C2", Some("second")), pair("C1", None)];
     assert_eq!(published(&mut echo.source)?, expected);
