@@ -87,18 +87,19 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Applies a batch and forgets the rows: for filling a table.
+    /// Applies a batch without rows: for filling a table.
     ///
     /// # Errors
     /// A record is not plainly applied.
     pub fn fill(&mut self, batch: &Batch) -> Result<()> {
         let mut from = 0;
+        self.table.give_rows(false);
         while from < batch.transactions.len() {
             let applied = self.table.apply(batch, from, &mut self.rows);
             ensure!(applied.outcomes.is_empty() && applied.closes.is_none(), "{applied:?}");
             from = applied.next;
-            drop(self.rows.take());
         }
+        self.table.give_rows(true);
         Ok(())
     }
 

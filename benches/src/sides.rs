@@ -56,6 +56,7 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
             let files = arguments.iter().skip(3).map(Into::into).collect();
             say(&events::replay(files, path(2)?, text(1)?.parse()?, rules)?)
         }
+        "broker" => crate::goals::loaded_broker(path(0)?),
         "consume" => say(&kafka::consume(text(0)?, text(1)?, text(2)?.parse()?)?),
         "run" => say(&kafka::run(text(0)?, text(1)?, text(2)?.parse()?, path(3)?)?),
         _ => bail!("there is no side `{name}`"),

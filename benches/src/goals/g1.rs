@@ -28,6 +28,20 @@ const PARTITIONS: u32 = 4;
 /// Values of changes by customer, in order.
 type Told = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
+/// Starts a broker that has the workload, says where it is, and stays until its input ends: for
+/// profiling a side by itself.
+///
+/// # Errors
+/// The broker does not start, or does not take the workload.
+pub fn loaded_broker(directory: &Path) -> Result<()> {
+    let broker = Broker::start().context("start the broker")?;
+    let files = [pioneers(directory)?, W1::STANDARD.file(directory)?];
+    load(&broker, &files)?;
+    println!("{}", broker.bootstrap());
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
 pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     let workload = W1::STANDARD;
     let file = workload.file(&bench.directory)?;

@@ -11,6 +11,8 @@ mod g5;
 mod g6;
 mod g8;
 
+pub use g1::loaded_broker;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};

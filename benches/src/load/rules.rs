@@ -32,7 +32,7 @@ pub fn w1_deployment() -> Result<Deployment> {
 /// The same with `settle` beyond the end of any input: only records are judged.
 #[must_use]
 pub fn without_midnights(deployment: Deployment) -> Deployment {
-    Deployment { settle_ms: 2 * DAYS * DAY_MS, max_future_ms: None, ..deployment }
+    Deployment { settle_ms: 4 * DAYS * DAY_MS, max_future_ms: None, ..deployment }
 }
 
 /// The code of W1's task for a customer that stands here.

@@ -1,13 +1,19 @@
-//! Records applied with and without snapshots of the whole table, in one process that holds it.
+//! Records applied with and without snapshots, in one process that holds the table.
 //!
-//! What a snapshot costs here is the table's bytes made and written; where customers stand is one
-//! per cent of it and left out. Time passes while records are applied and not while they are made.
+//! As the worker does it: a whole snapshot, then journals of what moved the state since, until they
+//! are as large as the whole one; where customers stand is part of both. A run begins behind a
+//! whole snapshot, whose cost is told beside and stands in the figure by its share: it is due once
+//! for as many bytes of journals as it has. Time passes while records are applied and not while
+//! they are made.
 
-use std::io::BufRead;
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, Write as _};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use cardlens_features::snapshot;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use cardlens_engine::journal::{self, Entry, FULL_BYTES, Journal};
+use cardlens_engine::standings;
+use cardlens_features::{Table, snapshot};
 use cardlens_model::{Batch, Day};
 use serde::{Deserialize, Serialize};
 
@@ -20,32 +26,38 @@ use crate::sides::say;
 
 /// Seconds between two snapshots.
 pub const INTERVAL_S: f64 = 10.0;
-/// Snapshots in a run, which takes as many intervals.
+/// Intervals in a run.
 const SNAPSHOTS: u32 = 2;
 /// Records made at a time.
 const CHUNK: u32 = 200_000;
 const RUN: usize = 4_096;
+/// Name of the whole table.
+const TABLE: &str = "whole.table";
 
 /// What a run took.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Durable {
     /// Records applied.
     pub events: u64,
-    /// What it took, snapshots included.
+    /// What it took, snapshots and the share of the whole one included.
     pub cost: Cost,
-    /// What the snapshots took of it.
-    pub snapshots: Cost,
-    /// Bytes of the last one.
-    pub bytes: u64,
+    /// What writing journals took of it.
+    pub journals: Cost,
+    /// What writing the whole snapshot took.
+    pub whole: Cost,
+    /// Bytes of the journals, and of the whole snapshot.
+    pub bytes: [u64; 2],
 }
 
-/// What reading a snapshot took.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// What reading snapshots back took.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Restored {
     /// Bytes read.
     pub bytes: u64,
     /// Customers found.
     pub customers: u64,
+    /// Records of journals among what was read.
+    pub journaled: u64,
     /// What it took.
     pub cost: Cost,
 }
@@ -54,34 +66,30 @@ pub struct Restored {
 ///
 /// # Errors
 /// A record is not applied, or a snapshot is not written or read.
-pub fn live(customers: u32, history: u32, file: &Path) -> Result<()> {
+pub fn live(customers: u32, history: u32, folder: &Path) -> Result<()> {
     let population = Population { customers, records: history };
     let mut pipeline = Pipeline::new(&w1_deployment()?)?;
     pipeline.table.close_day(Day(i32::try_from(FIRST_DAY - DAYS)?));
     pipeline.fill_with(population)?;
+    std::fs::create_dir_all(folder)?;
     say(&customers)?;
     let mut chunks = 0;
     for question in std::io::stdin().lock().lines() {
         match question?.as_str() {
-            "with" => say(&run(&mut pipeline, population, &mut chunks, Some(file))?)?,
-            "without" => say(&run(&mut pipeline, population, &mut chunks, None)?)?,
-            "restore" => say(&restore(&pipeline, file)?)?,
+            "with" => say(&with(&mut pipeline, population, &mut chunks, folder)?)?,
+            "without" => say(&without(&mut pipeline, population, &mut chunks)?)?,
+            "restore" => say(&restore(&pipeline, folder)?)?,
             other => bail!("no such question: `{other}`"),
         }
     }
-    std::fs::remove_file(file).with_context(|| format!("remove `{}`", file.display()))
+    std::fs::remove_dir_all(folder).with_context(|| format!("remove `{}`", folder.display()))
 }
 
-fn run(
-    pipeline: &mut Pipeline,
-    population: Population,
-    chunks: &mut u32,
-    file: Option<&Path>,
-) -> Result<Durable> {
+fn without(pipeline: &mut Pipeline, population: Population, chunks: &mut u32) -> Result<Durable> {
     let nothing = Cost::default();
-    let mut run = Durable { events: 0, cost: nothing, snapshots: nothing, bytes: 0 };
-    let mut taken = 0;
-    while taken < SNAPSHOTS {
+    let mut run =
+        Durable { events: 0, cost: nothing, journals: nothing, whole: nothing, bytes: [0; 2] };
+    while run.cost.wall_s < INTERVAL_S * f64::from(SNAPSHOTS) {
         let batches = batches(pipeline, population, *chunks);
         *chunks += 1;
         let watch = Stopwatch::own()?;
@@ -90,22 +98,97 @@ fn run(
         }
         run.cost = run.cost.plus(watch.read()?);
         run.events += u64::from(CHUNK);
-        if run.cost.wall_s < INTERVAL_S * f64::from(taken + 1) {
-            continue;
+    }
+    Ok(run)
+}
+
+fn with(
+    pipeline: &mut Pipeline,
+    population: Population,
+    chunks: &mut u32,
+    folder: &Path,
+) -> Result<Durable> {
+    let nothing = Cost::default();
+    let (whole, whole_bytes) = write_whole(pipeline, folder)?;
+    let bytes = [0, whole_bytes];
+    let mut run = Durable { events: 0, cost: nothing, journals: nothing, whole, bytes };
+    let mut journal = Journal::default();
+    let mut written = 0;
+    let mut due = INTERVAL_S;
+    while run.cost.wall_s < INTERVAL_S * f64::from(SNAPSHOTS) {
+        let batches = batches(pipeline, population, *chunks);
+        *chunks += 1;
+        let watch = Stopwatch::own()?;
+        for batch in &batches {
+            journal.batch(batch);
+            pipeline.take(batch, &mut |_, _, _| Ok(()))?;
+            if journal.bytes().len() >= FULL_BYTES {
+                let bytes = write_journal(pipeline, &mut journal, &link(folder, written))?;
+                (written, run.bytes[0]) = (written + 1, run.bytes[0] + bytes);
+            }
         }
-        taken += 1;
-        if let Some(file) = file {
+        run.cost = run.cost.plus(watch.read()?);
+        run.events += u64::from(CHUNK);
+        if run.cost.wall_s >= due {
+            due += INTERVAL_S;
             let watch = Stopwatch::own()?;
-            let mut bytes = Vec::new();
-            snapshot::encode(&pipeline.table, &mut bytes);
-            std::fs::write(file, &bytes).with_context(|| format!("write `{}`", file.display()))?;
+            let bytes = write_journal(pipeline, &mut journal, &link(folder, written))?;
+            (written, run.bytes[0]) = (written + 1, run.bytes[0] + bytes);
             let cost = watch.read()?;
-            run.bytes = bytes.len() as u64;
-            run.snapshots = run.snapshots.plus(cost);
+            run.journals = run.journals.plus(cost);
             run.cost = run.cost.plus(cost);
         }
     }
+    #[allow(clippy::cast_precision_loss, reason = "bytes of a run are far below 2^53")]
+    let share = run.bytes[0] as f64 / run.bytes[1] as f64;
+    let shared = Cost { cpu_s: whole.cpu_s * share, wall_s: whole.wall_s * share };
+    run.cost = run.cost.plus(shared);
     Ok(run)
+}
+
+fn link(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number:05}.journal"))
+}
+
+fn write_whole(pipeline: &mut Pipeline, folder: &Path) -> Result<(Cost, u64)> {
+    std::fs::remove_dir_all(folder)?;
+    std::fs::create_dir_all(folder)?;
+    pipeline.standings.take_changed();
+    let watch = Stopwatch::own()?;
+    let mut table = Vec::new();
+    snapshot::encode(&pipeline.table, &mut table);
+    write(&folder.join(TABLE), &table)?;
+    let standings = standings::encode(&pipeline.standings.to_parts());
+    write(&folder.join("whole.standings"), &standings)?;
+    Ok((watch.read()?, (table.len() + standings.len()) as u64))
+}
+
+fn write_journal(pipeline: &mut Pipeline, journal: &mut Journal, file: &Path) -> Result<u64> {
+    let changed = pipeline.standings.take_changed();
+    let standings = standings::encode(&pipeline.standings.parts_of(&changed));
+    write(file, journal.bytes())?;
+    write(&file.with_extension("standings"), &standings)?;
+    let bytes = journal.bytes().len() + standings.len();
+    journal.clear();
+    Ok(bytes as u64)
+}
+
+/// Writes a checked file that is on the disk when this returns.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || format!("write `{}`", path.display());
+    let mut file = File::create(path).with_context(failed)?;
+    file.write_all(bytes).with_context(failed)?;
+    file.write_all(&crc32c::crc32c(bytes).to_le_bytes()).with_context(failed)?;
+    file.sync_data().with_context(failed)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path).with_context(|| format!("read `{}`", path.display()))?;
+    let body = bytes.len().saturating_sub(4);
+    let checksum = crc32c::crc32c(&bytes[..body]).to_le_bytes();
+    ensure!(bytes[body..] == checksum, "`{}` is damaged", path.display());
+    bytes.truncate(body);
+    Ok(bytes)
 }
 
 fn batches(pipeline: &Pipeline, population: Population, chunk: u32) -> Vec<Batch> {
@@ -119,10 +202,36 @@ fn batches(pipeline: &Pipeline, population: Population, chunk: u32) -> Vec<Batch
     drawn.chunks(RUN).map(batch).collect()
 }
 
-fn restore(pipeline: &Pipeline, file: &Path) -> Result<Restored> {
+/// Reads the last whole snapshot and the journals behind it.
+fn restore(pipeline: &Pipeline, folder: &Path) -> Result<Restored> {
     let watch = Stopwatch::own()?;
-    let bytes = std::fs::read(file).with_context(|| format!("read `{}`", file.display()))?;
-    let table = snapshot::decode(&bytes, pipeline.shared.table.clone())?;
-    let cost = watch.read()?;
-    Ok(Restored { bytes: bytes.len() as u64, customers: table.customers() as u64, cost })
+    let whole = read(&folder.join(TABLE))?;
+    let mut table = snapshot::decode(&whole, pipeline.shared.table.clone())?;
+    let mut restored = Restored { bytes: whole.len() as u64, ..Restored::default() };
+    table.give_rows(false);
+    let mut rows = table.rows();
+    for number in 0.. {
+        let file = link(folder, number);
+        if !file.exists() {
+            break;
+        }
+        let bytes = read(&file)?;
+        restored.bytes += bytes.len() as u64;
+        let applied = journal::read(&bytes, &mut |entry| {
+            let Entry::Batch(batch) = entry else { return Err("a day was closed".to_owned()) };
+            restored.journaled += batch.transactions.len() as u64;
+            table.apply(&batch, 0, &mut rows);
+            Ok(())
+        });
+        applied.map_err(|error| anyhow!(error))?;
+    }
+    restored.cost = watch.read()?;
+    restored.customers = table.customers() as u64;
+    let encoded = |table: &Table| {
+        let mut bytes = Vec::new();
+        snapshot::encode(table, &mut bytes);
+        crc32c::crc32c(&bytes)
+    };
+    ensure!(encoded(&table) == encoded(&pipeline.table), "what was read back differs");
+    Ok(restored)
 }
