@@ -192,7 +192,8 @@ impl Drop for Live {
 pub fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let mut above = program.ancestors();
-    let target = above.find(|path| path.join("CACHEDIR.TAG").exists());
+    // Cargo puts this into every folder it builds in, a tag only into those it made itself.
+    let target = above.find(|path| path.join(".rustc_info.json").exists());
     target.map(Path::to_owned).context("find the target directory of the build")
 }
 

@@ -479,7 +479,8 @@ fn jars() -> Result<PathBuf> {
         return Ok(lib.into());
     }
     let test = std::env::current_exe()?;
-    let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    // Cargo puts this into every folder it builds in, a tag only into those it made itself.
+    let target = test.ancestors().find(|folder| folder.join(".rustc_info.json").exists());
     let target = target.context("the test does not lie in a target folder of cargo")?;
     let lib = target.join("kafka/lib");
     if !lib.join("log4j-core-2.24.3.jar").exists() {

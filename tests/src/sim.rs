@@ -190,7 +190,7 @@ impl Sim {
             }
             let quiet = self.log.lag() == 0 && before == 0;
             idle = if quiet { idle + 1 } else { 0 };
-            if dice.below(60) == 0 {
+            if dice.below(60) == 0 && members.iter().any(Option::is_some) {
                 self.split(&members, partitions, &mut dice);
             }
         }
