@@ -1,16 +1,16 @@
 //! Sums of a customer's postings by place and window.
 //!
 //! Owns the pass over postings. They are sorted, so bands (what each window has that the next
-//! smaller one has not) follow one another; each posting is added to one cell, that of its category
-//! and band. Then bands are summed up to windows and categories to the overall place. Knows nothing
-//! of columns.
+//! smaller one has not) follow one another; each posting is added to two cells of its band, that of
+//! its category and that of all categories. Then bands are summed up to windows. Knows nothing of
+//! columns but which places they read.
 
 use cardlens_model::Day;
 
 use crate::{
     distinct::Window,
     names::{Lane, place},
-    plan::{Needs, Plan},
+    plan::{Layout, Plan},
     posting::{Effect, Posting},
     record::HORIZON_DAYS,
     value::{Sums, Value, seen},
@@ -20,7 +20,6 @@ use crate::{
 pub(crate) const NEVER: i32 = i32::MIN;
 /// Lane of active days, behind those of the marks.
 const ACTIVE_DAYS: usize = 7;
-const OVERALL: usize = place::OVERALL as usize;
 const WITHHELD: usize = place::WITHHELD as usize;
 
 /// Sums of one place and band, later of one place and window; a cache line.
@@ -47,6 +46,13 @@ impl Cell {
 
     pub(crate) fn active_days(&self) -> u32 {
         self.lanes.0[ACTIVE_DAYS]
+    }
+
+    /// Adds a transaction, but for its marks and its day.
+    fn count_in(&mut self, amount: i64) {
+        self.gross += amount;
+        self.txn += 1;
+        self.largest = self.largest.max(amount);
     }
 
     fn add(&mut self, other: &Self) {
@@ -115,15 +121,17 @@ const fn lanes() -> [Lanes; 256] {
 
 /// Scratch of one partition, empty between rows.
 pub(crate) struct Cells {
-    /// By band, then place.
-    bands: Vec<[Cell; place::COUNT]>,
-    /// Categories in use, and the places behind them.
-    touched: u64,
-    touched_behind: u64,
-    /// Newest day with a transaction, by place.
-    newest: [i32; place::COUNT],
-    /// Categories with a transaction, by window.
-    categories: Vec<u32>,
+    /// By band, then as the plan's layout has it.
+    cells: Vec<Cell>,
+    width: usize,
+    bands: usize,
+    /// Cells in use, by their place in a band.
+    touched: u128,
+    /// Newest day with a transaction, by category, as far as the plan asks; and of all.
+    newest: [i32; 64],
+    newest_of_all: i32,
+    /// Categories with a transaction, by band: a set, later one of the window.
+    live: Vec<u64>,
     /// The first day of a week, at most a week before the first of the horizon.
     week: u64,
 }
@@ -136,54 +144,59 @@ pub(crate) struct Pass<'a> {
     pub(crate) sums: &'a mut Sums,
 }
 
+impl Pass<'_> {
+    /// Whether a band counts for value.
+    fn in_year(&self, band: usize) -> bool {
+        self.plan.needs.value && band <= usize::from(self.plan.needs.year_band)
+    }
+}
+
 impl Cells {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let bands = plan.windows.len().max(1);
+        let (bands, width) = (plan.windows.len().max(1), plan.layout.width);
         Self {
-            bands: vec![[Cell::default(); place::COUNT]; bands],
+            cells: vec![Cell::default(); bands * width],
+            width,
+            bands,
             touched: 0,
-            touched_behind: 0,
-            newest: [NEVER; place::COUNT],
-            categories: vec![0; bands],
+            newest: [NEVER; 64],
+            newest_of_all: NEVER,
+            live: vec![0; bands],
             week: 0,
         }
     }
 
-    /// The sums of every place and window, after [`Cells::collect`]: see [`Step::cell`].
-    ///
-    /// [`Step::cell`]: crate::plan::Step::cell
+    /// The sums of every place and window, after [`Cells::collect`]: see [`Layout`].
     pub(crate) fn all(&self) -> &[Cell] {
-        self.bands.as_flattened()
+        &self.cells
     }
 
     /// The newest day with a transaction, or [`NEVER`].
     pub(crate) fn newest(&self, place: u8) -> i32 {
-        self.newest[usize::from(place)]
+        self.newest.get(usize::from(place)).copied().unwrap_or(self.newest_of_all)
     }
 
     /// Categories with a transaction in a window.
     pub(crate) fn categories(&self, band: u16) -> u32 {
-        self.categories[usize::from(band)]
+        self.live[usize::from(band)].count_ones()
     }
 
     /// Sums up postings, which are within the horizon and up to the as-of day.
     pub(crate) fn collect(&mut self, postings: &[Posting], mut pass: Pass<'_>) {
-        let (windows, as_of) = (&pass.plan.windows, pass.as_of);
+        let (plan, as_of) = (pass.plan, pass.as_of);
         let floor = |days: u16| Window::floor(as_of, days);
         let oldest_day = floor(HORIZON_DAYS) >> 48;
         self.week = oldest_day - oldest_day % 7;
         let mut rest = postings;
-        let oldest = windows.last().map_or(u64::MAX, |days| floor(*days));
+        let oldest = plan.windows.last().map_or(u64::MAX, |days| floor(*days));
         while let Some((posting, newer)) = rest.split_first().filter(|(it, _)| it.high < oldest) {
             rest = newer;
-            if pass.plan.needs.recency
-                && matches!(posting.effect(), Effect::Purchase | Effect::Cash)
-            {
+            if plan.needs.recency && matches!(posting.effect(), Effect::Purchase | Effect::Cash) {
                 self.see(*posting);
             }
         }
-        for band in (0..windows.len()).rev() {
-            let end = if band == 0 { u64::MAX } else { floor(windows[band - 1]) };
+        for band in (0..plan.windows.len()).rev() {
+            let end = if band == 0 { u64::MAX } else { floor(plan.windows[band - 1]) };
             loop {
                 rest = self.add_purchases(rest, (band, end), &mut pass);
                 let Some((posting, newer)) = rest.split_first().filter(|(it, _)| it.high < end)
@@ -191,61 +204,63 @@ impl Cells {
                     break;
                 };
                 rest = newer;
-                self.add_other(*posting, band, &pass.plan.needs);
-                if pass.plan.needs.value && band <= usize::from(pass.plan.needs.year_band) {
+                self.add_other(*posting, band, plan);
+                if pass.in_year(band) {
                     add_value(*posting, pass.value, pass.sums);
                 }
             }
         }
-        self.sum_up(&pass.plan.needs);
+        self.sum_up();
     }
 
     /// Adds purchases up to the first posting that is none, or that is no longer of the band.
     /// Nearly all postings are purchases, so this is where the time goes: what can be is kept in
-    /// registers.
+    /// registers, and what no column reads is left out.
     fn add_purchases<'a>(
         &mut self,
         postings: &'a [Posting],
         (band, end): (usize, u64),
         pass: &mut Pass<'_>,
     ) -> &'a [Posting] {
-        let needs = &pass.plan.needs;
-        let in_year = needs.value && band <= usize::from(needs.year_band);
-        let (marks, week) = (needs.marks, self.week);
-        let days = needs.active_days || needs.recency;
-        let (cells, newest) = (&mut self.bands[band], &mut self.newest);
+        let (needs, cell_of, in_year) =
+            (&pass.plan.needs, &pass.plan.layout.cell_of, pass.in_year(band));
+        let cells = &mut self.cells[band * self.width..][..self.width];
         let net = &mut pass.sums.net[..];
-        let (mut count, mut touched) = (0, 0);
-        let (mut active_days, mut last_day) = (0, newest[OVERALL]);
+        let (mut count, mut touched, mut live) = (0, 0, 0);
+        let (mut all, mut last_day) = (Cell::default(), self.newest_of_all);
         for &posting in postings {
             let place = posting.place();
             if posting.high >= end || !posting.is_purchase() || place == WITHHELD {
                 break;
             }
             count += 1;
-            touched |= 1_u64 << place;
+            live |= 1_u64 << place;
+            touched |= 1_u128 << cell_of[place];
             let amount = posting.amount();
-            let cell = &mut cells[place];
-            cell.gross += amount;
-            cell.txn += 1;
-            cell.largest = cell.largest.max(amount);
-            if marks {
-                cell.lanes.add_marks(posting, week);
+            let cell = &mut cells[usize::from(cell_of[place])];
+            cell.count_in(amount);
+            all.count_in(amount);
+            if needs.marks >> place & 1 != 0 {
+                cell.lanes.add_marks(posting, self.week);
             }
-            if days {
-                let day = posting.day().0;
-                cell.lanes.0[ACTIVE_DAYS] += u32::from(newest[place] != day);
-                newest[place] = day;
-                active_days += u32::from(last_day != day);
-                last_day = day;
+            if needs.overall_marks {
+                all.lanes.add_marks(posting, self.week);
             }
+            let day = posting.day().0;
+            if needs.days >> place & 1 != 0 {
+                cell.lanes.0[ACTIVE_DAYS] += u32::from(self.newest[place] != day);
+                self.newest[place] = day;
+            }
+            all.lanes.0[ACTIVE_DAYS] += u32::from(last_day != day);
+            last_day = day;
             if in_year {
                 net[pass.value.rate(posting.pair())] += amount;
             }
         }
-        newest[OVERALL] = last_day;
-        cells[OVERALL].lanes.0[ACTIVE_DAYS] += active_days;
+        self.newest_of_all = last_day;
+        self.live[band] |= live;
         self.touched |= touched;
+        cells[usize::from(Layout::OVERALL)].add(&all);
         if in_year && count > 0 {
             pass.sums.seen |= seen::PURCHASES;
         }
@@ -253,17 +268,24 @@ impl Cells {
     }
 
     /// Adds a transaction that is no plain purchase.
-    fn add_ticket(&mut self, posting: Posting, band: usize, needs: &Needs) {
+    fn add_ticket(&mut self, posting: Posting, band: usize, plan: &Plan) {
         let (first_of_category, first_of_all) = self.see(posting);
-        self.bands[band][OVERALL].lanes.0[ACTIVE_DAYS] += u32::from(first_of_all);
-        let (amount, week) = (posting.amount(), self.week);
-        let cell = self.touch(posting.category().0, band);
-        cell.gross += amount;
-        cell.txn += 1;
-        cell.largest = cell.largest.max(amount);
+        let (amount, week, place) = (posting.amount(), self.week, posting.place());
+        let cell = self.touch(posting.category().0, band, plan);
+        cell.count_in(amount);
         cell.lanes.0[ACTIVE_DAYS] += u32::from(first_of_category);
-        if needs.marks {
+        if plan.needs.marks >> place & 1 != 0 {
             cell.lanes.add_marks(posting, week);
+        }
+        if place == WITHHELD {
+            return;
+        }
+        self.live[band] |= 1 << place;
+        let all = self.touch(place::OVERALL, band, plan);
+        all.count_in(amount);
+        all.lanes.0[ACTIVE_DAYS] += u32::from(first_of_all);
+        if plan.needs.overall_marks {
+            all.lanes.add_marks(posting, week);
         }
     }
 
@@ -271,104 +293,95 @@ impl Cells {
     /// and overall.
     fn see(&mut self, posting: Posting) -> (bool, bool) {
         let day = posting.day().0;
-        let mut first = |place: usize| std::mem::replace(&mut self.newest[place], day) != day;
-        let counts = posting.place() != WITHHELD;
-        (first(posting.place()), counts && first(OVERALL))
+        let first = |newest: &mut i32| std::mem::replace(newest, day) != day;
+        let of_category = first(&mut self.newest[posting.place()]);
+        (of_category, posting.place() != WITHHELD && first(&mut self.newest_of_all))
     }
 
     /// Adds what is no plain purchase.
-    fn add_other(&mut self, posting: Posting, band: usize, needs: &Needs) {
+    fn add_other(&mut self, posting: Posting, band: usize, plan: &Plan) {
         let amount = posting.amount();
-        let category = posting.category().0;
         let effect = posting.effect();
         match effect {
             Effect::Nothing => {}
-            Effect::Purchase => self.add_ticket(posting, band, needs),
+            Effect::Purchase => self.add_ticket(posting, band, plan),
             Effect::Cash => {
-                self.add_ticket(posting, band, needs);
-                self.add_amount(place::CASH, band, amount, 1);
+                self.add_ticket(posting, band, plan);
+                self.add_amount(place::CASH, (band, plan), amount, 1);
             }
-            Effect::LowersPurchase => self.add_amount(category, band, -amount, 0),
+            Effect::LowersPurchase => self.change(posting, (band, plan), |it| it.gross -= amount),
             Effect::LowersCash => {
-                self.add_amount(category, band, -amount, 0);
-                self.add_amount(place::CASH, band, -amount, 0);
+                self.change(posting, (band, plan), |cell| cell.gross -= amount);
+                self.add_amount(place::CASH, (band, plan), -amount, 0);
             }
-            Effect::Payment => self.add_amount(place::PAYMENT, band, amount, 1),
-            Effect::Fee => self.add_amount(place::FEE, band, amount, 1),
-            Effect::Interest => self.add_amount(place::INTEREST, band, amount, 1),
+            Effect::Payment => self.add_amount(place::PAYMENT, (band, plan), amount, 1),
+            Effect::Fee => self.add_amount(place::FEE, (band, plan), amount, 1),
+            Effect::Interest => self.add_amount(place::INTEREST, (band, plan), amount, 1),
             Effect::Undone => {
-                let cell = self.touch(category, band);
-                cell.largest = cell.largest.max(amount);
+                self.change(posting, (band, plan), |it| it.largest = it.largest.max(amount));
             }
-            Effect::Refund => {
-                let cell = self.touch(category, band);
+            Effect::Refund => self.change(posting, (band, plan), |cell| {
                 cell.refunds += amount;
                 cell.refund_txn += 1;
-            }
-            Effect::LowersRefund => self.touch(category, band).refunds -= amount,
+            }),
+            Effect::LowersRefund => self.change(posting, (band, plan), |it| it.refunds -= amount),
             Effect::Chargeback | Effect::LowersChargeback => {
                 let lowers = effect == Effect::LowersChargeback;
                 let amount = if lowers { -amount } else { amount };
-                if category != place::WITHHELD {
-                    self.add_amount(place::CHARGEBACK, band, amount, u32::from(!lowers));
+                if posting.place() != WITHHELD {
+                    let count = u32::from(!lowers);
+                    self.add_amount(place::CHARGEBACK, (band, plan), amount, count);
                 }
-                self.touch(category, band).refunds += amount;
+                self.change(posting, (band, plan), |cell| cell.refunds += amount);
             }
         }
     }
 
-    fn add_amount(&mut self, place: u8, band: usize, amount: i64, count: u32) {
-        let cell = self.touch(place, band);
+    /// Changes the cell of a posting's category, and that of all unless it is withheld.
+    fn change(&mut self, posting: Posting, (band, plan): (usize, &Plan), by: impl Fn(&mut Cell)) {
+        by(self.touch(posting.category().0, band, plan));
+        if posting.place() != WITHHELD {
+            by(self.touch(place::OVERALL, band, plan));
+        }
+    }
+
+    fn add_amount(&mut self, place: u8, (band, plan): (usize, &Plan), amount: i64, count: u32) {
+        let cell = self.touch(place, band, plan);
         cell.gross += amount;
         cell.txn += count;
     }
 
-    fn touch(&mut self, place: u8, band: usize) -> &mut Cell {
-        match place {
-            0..64 => self.touched |= 1 << place,
-            _ => self.touched_behind |= 1 << (place - 64),
-        }
-        &mut self.bands[band][usize::from(place)]
+    fn touch(&mut self, place: u8, band: usize, plan: &Plan) -> &mut Cell {
+        let cell = plan.layout.cell_of[usize::from(place)];
+        self.touched |= 1 << cell;
+        &mut self.cells[band * self.width + usize::from(cell)]
     }
 
-    /// Makes windows of bands, and the overall place of categories.
-    fn sum_up(&mut self, needs: &Needs) {
-        for cells in &mut self.bands {
-            // Days of categories do not add up to days, unlike everything else.
-            let mut total = cells[OVERALL];
-            let active_days = total.active_days();
-            for place in Places(self.touched & !(1 << WITHHELD)) {
-                total.add(&cells[place]);
-            }
-            total.lanes.0[ACTIVE_DAYS] = active_days;
-            cells[OVERALL] = total;
-        }
-        let behind = Places(self.touched_behind | 1 << (OVERALL - 64)).map(|place| place + 64);
-        for place in Places(self.touched & needs.categories).chain(behind) {
-            for band in 1..self.bands.len() {
-                let (smaller, larger) = self.bands.split_at_mut(band);
-                larger[0][place].add(&smaller[band - 1][place]);
+    /// Makes windows of bands.
+    fn sum_up(&mut self) {
+        self.touched |= 1 << Layout::OVERALL;
+        for cell in Bits(self.touched & !(1 << Layout::NOWHERE)) {
+            for band in 1..self.bands {
+                let (smaller, larger) = self.cells.split_at_mut(band * self.width);
+                larger[cell].add(&smaller[(band - 1) * self.width + cell]);
             }
         }
-        if needs.categories == u64::MAX {
-            for (cells, count) in self.bands.iter().zip(&mut self.categories) {
-                let touched = Places(self.touched & !(1 << WITHHELD));
-                let live = touched.filter(|place| cells[*place].txn > 0);
-                *count = u32::try_from(live.count()).unwrap_or(u32::MAX);
-            }
+        for band in 1..self.bands {
+            self.live[band] |= self.live[band - 1];
         }
     }
 
     /// Makes everything zero again.
     pub(crate) fn clear(&mut self) {
-        let behind = Places(self.touched_behind | 1 << (OVERALL - 64)).map(|place| place + 64);
-        for place in Places(self.touched).chain(behind) {
-            for cells in &mut self.bands {
-                cells[place] = Cell::default();
+        for cell in Bits(self.touched) {
+            for band in 0..self.bands {
+                self.cells[band * self.width + cell] = Cell::default();
             }
         }
-        (self.touched, self.touched_behind) = (0, 0);
+        self.touched = 0;
+        self.live.fill(0);
         self.newest.fill(NEVER);
+        self.newest_of_all = NEVER;
     }
 }
 
@@ -400,10 +413,10 @@ fn add_value(posting: Posting, value: &Value, sums: &mut Sums) {
     }
 }
 
-/// The places of a set, ascending.
-struct Places(u64);
+/// The places of bits that are set, ascending.
+struct Bits(u128);
 
-impl Iterator for Places {
+impl Iterator for Bits {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {

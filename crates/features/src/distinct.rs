@@ -94,7 +94,7 @@ impl Distinct {
         if self.wanted != 0 {
             self.collect_merchants(postings, as_of, plan);
         }
-        if plan.needs.countries {
+        if plan.needs.country_bands > 0 {
             self.collect_countries(postings, as_of, plan);
         }
         let mut collected = None;
@@ -168,7 +168,7 @@ impl Distinct {
     fn collect_countries(&mut self, postings: &[Posting], as_of: Day, plan: &Plan) {
         let mut met = [0_u64; 4];
         let mut rest = postings;
-        for (band, window) in plan.windows.iter().enumerate() {
+        for (band, window) in plan.windows[..plan.needs.country_bands].iter().enumerate() {
             let floor = Window::floor(as_of, *window);
             while let Some((posting, older)) = rest.split_last().filter(|(it, _)| it.high >= floor)
             {

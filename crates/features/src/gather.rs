@@ -9,8 +9,8 @@ use cardlens_model::Day;
 use crate::{
     cells::{Cell, Cells, NEVER, Pass},
     distinct::{Distinct, Window},
-    names::{Measure, YEAR_DAYS, place},
-    plan::{Plan, Step, cell},
+    names::{Measure, YEAR_DAYS},
+    plan::{Plan, Step},
     posting::Posting,
     rows::Row,
     value::{Parts, Sums, Value, rounded},
@@ -59,10 +59,10 @@ impl Gather {
             self.sums.clear();
         }
         self.distinct.collect(visible, as_of, plan);
-        for steps in plan.ints.chunk_by(|one, other| one.measure == other.measure) {
+        for steps in &plan.ints {
             self.write_ints(steps, subject, &mut row);
         }
-        for steps in plan.floats.chunk_by(|one, other| one.measure == other.measure) {
+        for steps in &plan.floats {
             self.write_floats(steps, plan, &mut row);
         }
         self.cells.clear();
@@ -73,27 +73,22 @@ impl Gather {
     fn write_ints(&self, steps: &[Step], subject: Subject<'_>, row: &mut Row<'_>) {
         let since = |day: i32| i64::from(subject.as_of.0) - i64::from(day);
         let cells = self.cells.all();
-        let of_cells = |row: &mut Row<'_>, figure: fn(&Cell) -> i64| {
-            for step in steps {
-                row.set_int(step.column, figure(&cells[step.cell()]));
-            }
-        };
         let of_steps = |row: &mut Row<'_>, figure: &dyn Fn(&Step) -> i64| {
             for step in steps {
                 row.set_int(step.column, figure(step));
             }
         };
         match steps[0].measure {
-            Measure::Txn => of_cells(row, |cell| i64::from(cell.txn)),
-            Measure::RefundTxn => of_cells(row, |cell| i64::from(cell.refund_txn)),
-            Measure::Gross => of_cells(row, |cell| cell.gross),
-            Measure::Refunds => of_cells(row, |cell| cell.refunds),
-            Measure::Spend => of_cells(row, Cell::net),
-            Measure::MeanTicket => {
-                of_cells(row, |cell| rounded(i128::from(cell.gross), i128::from(cell.txn)));
-            }
-            Measure::LargestTicket => of_cells(row, |cell| cell.largest),
-            Measure::ActiveDays => of_cells(row, |cell| i64::from(cell.active_days())),
+            Measure::Txn => write(row, steps, cells, |cell| i64::from(cell.txn)),
+            Measure::RefundTxn => write(row, steps, cells, |cell| i64::from(cell.refund_txn)),
+            Measure::Gross => write(row, steps, cells, |cell| cell.gross),
+            Measure::Refunds => write(row, steps, cells, |cell| cell.refunds),
+            Measure::Spend => write(row, steps, cells, Cell::net),
+            Measure::MeanTicket => write(row, steps, cells, |cell| {
+                rounded(i128::from(cell.gross), i128::from(cell.txn))
+            }),
+            Measure::LargestTicket => write(row, steps, cells, |cell| cell.largest),
+            Measure::ActiveDays => write(row, steps, cells, |cell| i64::from(cell.active_days())),
             Measure::MedianTicket => {
                 of_steps(row, &|step| self.distinct.median(step.place, step.band));
             }
@@ -120,22 +115,28 @@ impl Gather {
     fn write_floats(&self, steps: &[Step], plan: &Plan, row: &mut Row<'_>) {
         let cells = self.cells.all();
         for step in steps {
-            let mine = &cells[step.cell()];
-            let overall = &cells[cell(place::OVERALL, step.band)];
+            let (mine, overall) = (&cells[step.cell], &cells[step.overall]);
             let value = match step.measure {
                 Measure::Share(lane) => ratio(mine.marked(lane).into(), mine.txn.into()),
                 Measure::ShareOfSpend => ratio(mine.net(), overall.net()).clamp(0.0, 1.0),
                 Measure::ShareOfTxn => ratio(mine.txn.into(), overall.txn.into()),
                 Measure::Rise => {
-                    let year = &cells[cell(step.place, plan.needs.year_band)];
                     let days = plan.windows[usize::from(step.band)];
-                    let share = ratio(mine.net(), year.net());
+                    let share = ratio(mine.net(), cells[step.year].net());
                     share * f64::from(YEAR_DAYS) / f64::from(days)
                 }
                 _ => continue,
             };
             row.set_float(step.column, value);
         }
+    }
+}
+
+/// Writes columns that are a figure of a cell each.
+#[inline]
+fn write(row: &mut Row<'_>, steps: &[Step], cells: &[Cell], figure: impl Fn(&Cell) -> i64) {
+    for step in steps {
+        row.set_int(step.column, figure(&cells[step.cell]));
     }
 }
 

@@ -34,9 +34,10 @@ impl std::fmt::Display for UnknownFeature {
 #[derive(Debug, Clone)]
 pub struct Plan {
     schema: SchemaRef,
-    /// Whole numbers and fractions, each in an order that keeps equal measures together.
-    pub(crate) ints: Vec<Step>,
-    pub(crate) floats: Vec<Step>,
+    /// Whole numbers and fractions, measure by measure.
+    pub(crate) ints: Vec<Vec<Step>>,
+    pub(crate) floats: Vec<Vec<Step>>,
+    pub(crate) layout: Layout,
     /// Days of the windows, ascending. Band `b` is what window `b` has and window `b - 1` has not.
     pub(crate) windows: Vec<u16>,
     pub(crate) needs: Needs,
@@ -51,33 +52,62 @@ pub(crate) struct Step {
     pub(crate) band: u16,
     /// Place among the columns.
     pub(crate) column: u16,
+    /// Where the sums of the place and the window are, as [`Layout::cell`] has it; those of all
+    /// places in the window, and of the place in a year.
+    pub(crate) cell: usize,
+    pub(crate) overall: usize,
+    pub(crate) year: usize,
 }
 
-impl Step {
-    /// Where the sums of the place and the window are.
-    pub(crate) fn cell(self) -> usize {
-        cell(self.place, self.band)
+/// Where sums are kept. Only places that a column reads have cells of their own: what is summed up
+/// for nobody shares one, so that a row touches and clears no more memory than its columns need.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// By place; [`Layout::NOWHERE`] for places that no column reads.
+    pub(crate) cell_of: [u8; place::COUNT],
+    /// Cells of a band.
+    pub(crate) width: usize,
+}
+
+impl Layout {
+    /// The cell of what nobody reads.
+    pub(crate) const NOWHERE: u8 = 0;
+    /// The cell of all places together.
+    pub(crate) const OVERALL: u8 = 1;
+
+    fn of(read: u128) -> Self {
+        let mut cell_of = [Self::NOWHERE; place::COUNT];
+        cell_of[usize::from(place::OVERALL)] = Self::OVERALL;
+        let mut width = Self::OVERALL + 1;
+        for (place, cell) in (0..).zip(&mut cell_of) {
+            if place != place::OVERALL && read >> place & 1 != 0 {
+                *cell = width;
+                width += 1;
+            }
+        }
+        Self { cell_of, width: usize::from(width) }
     }
-}
 
-/// Where the sums of a place and a window are.
-pub(crate) fn cell(place: u8, band: u16) -> usize {
-    usize::from(band) * place::COUNT + usize::from(place)
+    /// The cell of a place in a band.
+    fn cell(&self, place: u8, band: u16) -> usize {
+        usize::from(band) * self.width + usize::from(self.cell_of[usize::from(place)])
+    }
 }
 
 /// What a row has to be made of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
-    /// Counts of marks, for shares.
-    pub(crate) marks: bool,
+    /// Categories whose marks are counted, and whether those of all together are, for shares.
+    pub(crate) marks: u64,
+    pub(crate) overall_marks: bool,
     pub(crate) value: bool,
     /// The band of 365 days, for value and rises.
     pub(crate) year_band: u16,
     pub(crate) recency: bool,
-    pub(crate) active_days: bool,
-    pub(crate) countries: bool,
-    /// Categories whose windows are asked for; all of them to count categories.
-    pub(crate) categories: u64,
+    /// Categories whose days are told apart.
+    pub(crate) days: u64,
+    /// In how many of the bands countries are counted.
+    pub(crate) country_bands: usize,
     /// Places and bands with a median.
     pub(crate) medians: Vec<(u8, u16)>,
     /// Places with merchants, and in how many of the bands.
@@ -122,12 +152,22 @@ impl Plan {
             let data_type = if measure.is_float() { DataType::Float64 } else { DataType::Int64 };
             fields.push(Field::new(name, data_type, false));
             let band = feature.window.map_or(0, band_of);
-            steps.push(Step { measure, place: feature.place, band, column });
+            let place = feature.place;
+            steps.push(Step { measure, place, band, column, cell: 0, overall: 0, year: 0 });
         }
         steps.sort_by_key(|step| (step.measure, step.place, step.band));
         let needs = Needs::of(&steps, band_of(YEAR_DAYS));
-        let (floats, ints) = steps.into_iter().partition(|step| step.measure.is_float());
-        Ok(Self { schema: Arc::new(Schema::new(fields)), ints, floats, windows, needs })
+        let layout = Layout::of(steps.iter().fold(0, |read, step| read | 1 << step.place));
+        for step in &mut steps {
+            step.cell = layout.cell(step.place, step.band);
+            step.overall = layout.cell(place::OVERALL, step.band);
+            step.year = layout.cell(step.place, needs.year_band);
+        }
+        let same = |one: &Step, other: &Step| one.measure == other.measure;
+        let measures = steps.chunk_by(same).map(<[Step]>::to_vec);
+        let (floats, ints) = measures.partition(|steps| steps[0].measure.is_float());
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self { schema, ints, floats, layout, windows, needs })
     }
 
     /// The columns: `Int64` for money, counts and days, `Float64` for shares and ratios, none
@@ -148,16 +188,19 @@ impl Needs {
     fn of(steps: &[Step], year_band: u16) -> Self {
         let mut needs = Self { year_band, ..Self::default() };
         for step in steps {
-            if step.place < 64 {
-                needs.categories |= 1 << step.place;
-            }
+            let category = if step.place < 64 { 1 << step.place } else { 0 };
             match step.measure {
-                Measure::Share(_) => needs.marks = true,
+                Measure::Share(_) if category == 0 => needs.overall_marks = true,
+                Measure::Share(_) => needs.marks |= category,
                 Measure::Value(_) => needs.value = true,
-                Measure::RecencyDays => needs.recency = true,
-                Measure::ActiveDays => needs.active_days = true,
-                Measure::Countries => needs.countries = true,
-                Measure::Categories => needs.categories = u64::MAX,
+                Measure::RecencyDays => {
+                    needs.recency = true;
+                    needs.days |= category;
+                }
+                Measure::ActiveDays => needs.days |= category,
+                Measure::Countries => {
+                    needs.country_bands = needs.country_bands.max(usize::from(step.band) + 1);
+                }
                 Measure::MedianTicket => needs.medians.push((step.place, step.band)),
                 Measure::Merchants => {
                     let bands = usize::from(step.band) + 1;
