@@ -37,4 +37,4 @@ pub use seam::{
     Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };
 pub use snapshot::SnapshotStore;
-pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};
+pub use worker::{Health, MakeDecoding, News, Observer, Pace, Worker, WorkerSetup};

@@ -12,3 +12,4 @@ mod crash;
 mod expected;
 mod golden;
 mod needs;
+mod standing;
