@@ -8,6 +8,7 @@
 
 mod ci;
 mod docs;
+mod fuzz;
 mod kafka;
 mod setup;
 mod sh;
@@ -33,7 +34,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs every check: formatting, lints, all tests, docs, licences, tidy.
+    /// Runs every check: formatting, lints, all tests, fuzzing, docs, licences, tidy.
     Ci,
     /// Builds cardlens and runs its demonstration; further arguments go to `cardlens demo`.
     Demo {
