@@ -16,7 +16,7 @@ use cardlens_engine::{
 use cardlens_kafka::{Counters, KafkaConfig, Topics};
 use tracing::{info, warn};
 
-use crate::config::{Config, host_name};
+use crate::config::{Config, Store, host_name};
 
 /// Told what `/readyz` should know.
 pub type Report = Arc<dyn Fn(News) + Send + Sync>;
@@ -122,7 +122,10 @@ impl Engine {
                 service: self.config.service.name.clone(),
                 input: self.deployment.topic.clone(),
             },
-            store: Some(SnapshotStore::local(&state.store, generations)?),
+            store: Some(match &state.store {
+                Store::Folder(folder) => SnapshotStore::local(folder, generations)?,
+                Store::Remote(remote) => SnapshotStore::remote(remote, generations)?,
+            }),
             metrics: self.metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),

@@ -19,6 +19,7 @@ mod progress;
 mod publish;
 mod recovery;
 mod rejects;
+mod remote;
 mod seam;
 mod snapshot;
 pub mod standings;
@@ -33,6 +34,7 @@ pub use metrics::Metrics;
 pub use outputs::{Message, Output, Outputs, Topic};
 pub use partition::Shared;
 pub use publish::Names;
+pub use remote::Remote;
 pub use seam::{
     Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };

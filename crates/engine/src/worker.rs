@@ -475,13 +475,14 @@ impl<S: Source, K: Sink> Worker<S, K> {
         metrics.state_customers.set(i64::try_from(customers).unwrap_or(i64::MAX));
     }
 
-    /// Snapshots of partitions that are due, or of all. A failure is counted and tried again when
-    /// the next one is due; the older snapshots stay.
+    /// Snapshots of partitions that are due, or of all. A failure is counted, and all are tried again
+    /// when the next one is due; the older snapshots stay.
     fn snapshots(&mut self, all: bool) {
         let (Some(store), Some(interval)) = (&self.setup.store, self.setup.pace.snapshot_interval)
         else {
             return;
         };
+        let mut failed = None;
         for (id, owned) in &mut self.owned {
             let started = self.clock.elapsed();
             let elapsed = started.saturating_sub(owned.last_snapshot) >= interval;
@@ -509,8 +510,14 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 Err(error) => {
                     metrics.snapshot_failures.with_label_values(&["store"]).inc();
                     warn!(partition = id.0, error = %chain(&error), "snapshot failed");
+                    failed = Some(self.clock.elapsed());
+                    break;
                 }
             }
+        }
+        // One wait for a store that does not answer is enough.
+        if let Some(failed) = failed {
+            self.owned.values_mut().for_each(|owned| owned.last_snapshot = failed);
         }
     }
 

@@ -10,6 +10,7 @@ mod ci;
 mod docs;
 mod fuzz;
 mod kafka;
+mod s3;
 mod setup;
 mod sh;
 mod tests_report;
