@@ -473,16 +473,23 @@ fn own(mut command: Command, log: &Path, told: &Sender<Event>) {
     drop(told.send(Event::Ended(status)));
 }
 
+/// The target folder of cargo that this test lies in.
+///
+/// # Errors
+/// It lies elsewhere.
+pub fn target() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    // Cargo puts this into every folder it builds in, a tag only into those it made itself.
+    let target = test.ancestors().find(|folder| folder.join(".rustc_info.json").exists());
+    Ok(target.context("the test does not lie in a target folder of cargo")?.to_owned())
+}
+
 /// The folder with the broker's jars.
 fn jars() -> Result<PathBuf> {
     if let Some(lib) = std::env::var_os("CARDLENS_KAFKA_LIB") {
         return Ok(lib.into());
     }
-    let test = std::env::current_exe()?;
-    // Cargo puts this into every folder it builds in, a tag only into those it made itself.
-    let target = test.ancestors().find(|folder| folder.join(".rustc_info.json").exists());
-    let target = target.context("the test does not lie in a target folder of cargo")?;
-    let lib = target.join("kafka/lib");
+    let lib = target()?.join("kafka/lib");
     if !lib.join("log4j-core-2.24.3.jar").exists() {
         let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
         let mut copy = Command::new("mvn");

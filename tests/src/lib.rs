@@ -4,5 +4,6 @@
 pub mod backtest;
 pub mod broker;
 pub mod live;
+pub mod objects;
 pub mod proxy;
 pub mod sim;

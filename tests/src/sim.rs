@@ -107,9 +107,15 @@ impl Sim {
     #[must_use]
     pub fn worker(&self, store: &Path) -> Worker<LogSource, LogSink> {
         let (source, sink) = self.log.join();
+        Worker::new(source, sink, self.setup(store))
+    }
+
+    /// What such a worker is made of.
+    #[must_use]
+    pub fn setup(&self, store: &Path) -> WorkerSetup {
         let registry = prometheus::Registry::new();
         let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
-        let setup = WorkerSetup {
+        WorkerSetup {
             clock: Box::new(SystemClock::new()),
             shared: Arc::clone(&self.shared),
             pace: Pace {
@@ -124,9 +130,8 @@ impl Sim {
             metrics: Metrics::register(&registry).unwrap(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,
-            health: Box::new(|_, _| {}),
-        };
-        Worker::new(source, sink, setup)
+            health: Box::new(|_| {}),
+        }
     }
 
     /// What the world was told when nothing went wrong.

@@ -64,7 +64,7 @@ pub fn replay(
         metrics: metrics.clone(),
         decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
         observer: None,
-        health: Box::new(|_, _| {}),
+        health: Box::new(|_| {}),
     };
     let mut worker = Worker::new(source, sink, setup);
     worker.run(&AtomicBool::new(false))?;

@@ -101,7 +101,7 @@ pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result
     let shared = deployment.shared().map_err(faults)?;
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let seen = metrics.clone();
-    let engine = Engine::new(config, deployment, shared, metrics, Arc::new(|_, _| {}))?;
+    let engine = Engine::new(config, deployment, shared, metrics, Arc::new(|_| {}))?;
     let stop = Arc::new(AtomicBool::new(false));
     let watched = Arc::clone(&stop);
     let watcher = std::thread::spawn(move || {

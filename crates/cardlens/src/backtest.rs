@@ -92,7 +92,7 @@ impl Backtest {
             metrics: metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
             observer: None,
-            health: Box::new(|_, _| {}),
+            health: Box::new(|_| {}),
         };
         let mut worker = Worker::new(source, sink, setup);
         let mut meter = Meter::new(self.progress, read);

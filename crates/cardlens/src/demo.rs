@@ -165,7 +165,7 @@ impl Demo {
                 deployment.decoding(&decoding_shared, cardlens_engine::Format::Json)
             }),
             observer: Some(Box::new(observer)),
-            health: Box::new(|_, _| {}),
+            health: Box::new(|_| {}),
         };
         Worker::new(source, sink, setup).run(stop)?;
         Ok(())

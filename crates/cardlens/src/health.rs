@@ -1,12 +1,18 @@
 //! Whether this process does its work, and if not, why.
 //!
-//! Workers say how their partitions stand, verbs what the process still waits for. Not ready is no
-//! fault: a process that restores is alive. Only one that said it is dead should be restarted.
+//! Workers say how their partitions stand, verbs what the process still waits for. One that is in the
+//! group and owns nothing has nothing to do, and is ready. Not ready is no fault: a process that
+//! restores is alive. Only one that said it is dead should be restarted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cardlens_engine::News;
 use serde::Serialize;
+
+/// Names of reasons that workers give.
+const GROUP: &str = "group";
+const MEMORY: &str = "memory";
 
 /// How a partition stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +26,17 @@ pub enum PartitionHealth {
     Stalled(String),
     /// Cannot go on.
     Stopped(String),
+}
+
+impl From<cardlens_engine::Health> for PartitionHealth {
+    fn from(health: cardlens_engine::Health) -> Self {
+        match health {
+            cardlens_engine::Health::Restoring => Self::Restoring,
+            cardlens_engine::Health::Running => Self::Running,
+            cardlens_engine::Health::Stalled(why) => Self::Stalled(why),
+            cardlens_engine::Health::Stopped(why) => Self::Stopped(why),
+        }
+    }
 }
 
 /// Shared by everyone who has something to say; clones say it of the same process.
@@ -62,6 +79,23 @@ impl Health {
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements, so a panic elsewhere does not spoil it.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker says how it stands.
+    pub fn hears(&self, news: News) {
+        match news {
+            News::Joined => self.met(GROUP),
+            News::Left => {
+                self.state().partitions.clear();
+                self.met(MEMORY);
+                self.waits_for(GROUP, "waits for the group to assign partitions");
+            }
+            News::Full(Some(why)) => self.waits_for(MEMORY, why),
+            News::Full(None) => self.met(MEMORY),
+            News::Partition(partition, health) => {
+                self.partition(partition.0, health.map(PartitionHealth::from));
+            }
+        }
     }
 
     /// Sets how a partition stands; nothing for one that was given back.
@@ -121,6 +155,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use cardlens_model::PartitionId;
+
     use super::*;
 
     #[test]
@@ -142,5 +178,28 @@ mod tests {
         health.listens_to(|| None);
         health.dead("worker is gone");
         assert_eq!(health.report().reasons, ["worker is gone"]);
+    }
+
+    #[test]
+    fn ready_in_the_group_with_nothing_to_do() {
+        let health = Health::default();
+        health.hears(News::Left);
+        assert_eq!(health.report().reasons.len(), 1, "not before it has joined");
+        health.hears(News::Joined);
+        assert!(health.report().ready, "with no partition");
+        let stands =
+            |health: cardlens_engine::Health| News::Partition(PartitionId(7), Some(health));
+        health.hears(stands(cardlens_engine::Health::Stalled("no commit".into())));
+        assert_eq!(health.report().reasons, ["partition 7 does not get on: no commit"]);
+        health.hears(stands(cardlens_engine::Health::Running));
+        health.hears(News::Full(Some("too much".into())));
+        assert_eq!(health.report().reasons, ["too much"]);
+        health.hears(News::Full(None));
+        assert!(health.report().ready);
+        health.hears(News::Full(Some("too much".into())));
+        health.hears(News::Left);
+        health.hears(News::Joined);
+        let report = health.report();
+        assert!(report.ready && report.partitions.is_empty(), "a new worker owns nothing");
     }
 }

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cardlens_engine::{
-    Action, Clock, Deployment, Health, Metrics, Names, Pace, Shared, SnapshotStore, SystemClock,
+    Action, Clock, Deployment, Metrics, Names, News, Pace, Shared, SnapshotStore, SystemClock,
     Worker, WorkerSetup,
 };
 use cardlens_kafka::{Counters, KafkaConfig, Topics};
-use cardlens_model::PartitionId;
 use tracing::{info, warn};
 
-use crate::config::{Config, host_name};
+use crate::config::{Config, Store, host_name};
 
-/// Told of partitions that start, stop and go.
-pub type Report = Arc<dyn Fn(PartitionId, Option<Health>) + Send + Sync>;
+/// Told what `/readyz` should know.
+pub type Report = Arc<dyn Fn(News) + Send + Sync>;
 
 /// Least and greatest time between two starts of a worker.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -98,6 +97,7 @@ impl Engine {
     }
 
     fn run_once(&self, stop: &AtomicBool) -> anyhow::Result<()> {
+        (self.report)(News::Left);
         let (source, sink) = cardlens_kafka::connect_with(&self.kafka, &self.broker_health)?;
         let counters = sink.counters();
         let mut exported = Exported::default();
@@ -122,11 +122,14 @@ impl Engine {
                 service: self.config.service.name.clone(),
                 input: self.deployment.topic.clone(),
             },
-            store: Some(SnapshotStore::local(&state.store, generations)?),
+            store: Some(match &state.store {
+                Store::Folder(folder) => SnapshotStore::local(folder, generations)?,
+                Store::Remote(remote) => SnapshotStore::remote(remote, generations)?,
+            }),
             metrics: self.metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
-            health: Box::new(move |partition, health| report(partition, health)),
+            health: Box::new(move |news| report(news)),
         };
         info!(group = self.kafka.group, instance = self.kafka.instance_id, "joining the group");
         Worker::new(source, sink, setup).run(stop)?;

@@ -8,7 +8,7 @@ use cardlens_model::Problem;
 use serde::Serialize;
 
 use crate::cli::Validate;
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Purpose, Store};
 use crate::wiring;
 
 /// What was found.
@@ -104,7 +104,14 @@ fn doubts(config: &Config) -> Vec<Problem> {
 /// What of the configuration is not so on this machine.
 fn surroundings(config: &Config) -> Vec<Problem> {
     let mut problems: Vec<Problem> = config.kafka.sasl_password().err().into_iter().collect();
-    let store = config.state.store.as_path();
+    let store = match &config.state.store {
+        Store::Folder(folder) => folder.as_path(),
+        Store::Remote(remote) => {
+            let unusable = remote.open().err();
+            problems.extend(unusable.map(|error| problem("configuration", error.to_string())));
+            return problems;
+        }
+    };
     // The folder is made when the first snapshot is; what stands nearest above it must take it.
     let nearest = store.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
     let nearest = nearest.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));

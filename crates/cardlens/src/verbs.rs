@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cardlens_engine::Metrics;
+use cardlens_engine::{Metrics, News};
 use cardlens_lens::RuleSet;
-use cardlens_model::PartitionId;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{self, Cli, Logs, Verb};
 use crate::config::{Config, LogFormat, Purpose};
 use crate::eval;
 use crate::exit::{Code, Failure};
-use crate::health::{Health, PartitionHealth};
+use crate::health::Health;
 use crate::http::Server;
 use crate::logging::Logging;
 use crate::signals::Stop;
@@ -124,32 +123,18 @@ fn act_run(arguments: &cli::Run, logs: Logs, environment: Environment) -> Result
     let stop = Stop::on_signals(config.shutdown_timeout)
         .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
     let reported = health.clone();
-    let report: run::Report =
-        Arc::new(move |partition, state| report_partition(&reported, partition, state));
+    let report: run::Report = Arc::new(move |news| reported.hears(news));
     let engine = run::Engine::new(config, deployment, shared, metrics, report)
         .map_err(|error| Failure::of(Code::Config, "start", error))?;
     let brokers = Arc::clone(&engine.broker_health);
     health.listens_to(move || brokers.last_error().map(|error| format!("kafka: {error}")));
-    health.waits_for("start", "no partition was assigned yet");
+    health.hears(News::Left);
+    health.met("start");
     let result = engine.run(&stop.flag());
     if let Some(server) = server {
         server.stop();
     }
     result.map_err(|error| Failure::of(code_of(&error), "run", error))
-}
-
-fn report_partition(
-    health: &Health,
-    partition: PartitionId,
-    state: Option<cardlens_engine::Health>,
-) {
-    health.met("start");
-    let state = state.map(|state| match state {
-        cardlens_engine::Health::Restoring => PartitionHealth::Restoring,
-        cardlens_engine::Health::Running => PartitionHealth::Running,
-        cardlens_engine::Health::Stopped(why) => PartitionHealth::Stopped(why),
-    });
-    health.partition(partition.0, state);
 }
 
 /// What kind of failure an error of the engine is, however deep it lies.

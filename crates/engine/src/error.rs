@@ -115,3 +115,27 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_promise_has_a_runbook() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+        let mut pages: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|page| page.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let mut reasons = Broken::ALL.map(|reason| format!("{}.md", reason.name()));
+        pages.sort();
+        reasons.sort();
+        assert_eq!(pages, reasons);
+        for page in pages {
+            let text = std::fs::read_to_string(folder.join(&page)).unwrap();
+            for section in ["## Meaning", "## Cause", "## Remedy"] {
+                assert!(text.contains(section), "{page}: {section}");
+            }
+        }
+    }
+}

@@ -19,6 +19,7 @@ mod progress;
 mod publish;
 mod recovery;
 mod rejects;
+mod remote;
 mod seam;
 mod snapshot;
 pub mod standings;
@@ -33,8 +34,9 @@ pub use metrics::Metrics;
 pub use outputs::{Message, Output, Outputs, Topic};
 pub use partition::Shared;
 pub use publish::Names;
+pub use remote::Remote;
 pub use seam::{
     Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };
 pub use snapshot::SnapshotStore;
-pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};
+pub use worker::{Health, MakeDecoding, News, Observer, Pace, Worker, WorkerSetup};

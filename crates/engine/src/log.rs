@@ -73,6 +73,8 @@ impl Input {
 struct Member {
     /// Partitions the group wants this member to own.
     wanted: BTreeSet<PartitionId>,
+    /// It was not told since the group last wanted something.
+    untold: bool,
     dead: bool,
 }
 
@@ -160,7 +162,9 @@ impl Log {
     pub fn assign(&self, split: &[&[u32]]) {
         let mut state = self.lock();
         for (member, partitions) in split.iter().enumerate() {
-            state.members[member].wanted = partitions.iter().copied().map(PartitionId).collect();
+            let member = &mut state.members[member];
+            member.wanted = partitions.iter().copied().map(PartitionId).collect();
+            member.untold = true;
         }
         drop(state);
         self.shared.1.notify_all();
@@ -247,7 +251,8 @@ impl LogSource {
             !self.owned.contains(p) && owner.is_none_or(|o| state.members[o].dead)
         };
         let gained: Vec<_> = wanted.iter().filter(free).copied().collect();
-        if !gained.is_empty() {
+        let untold = std::mem::take(&mut state.members[self.member].untold);
+        if untold || !gained.is_empty() {
             for partition in &gained {
                 state.inputs[partition.0 as usize].owner = Some(self.member);
                 self.owned.insert(*partition);

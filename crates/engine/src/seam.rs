@@ -11,7 +11,8 @@ use crate::{Error, Outputs};
 
 /// What a source has for its worker.
 pub enum Polled<'a> {
-    /// Partitions given to this worker. Nothing of them is delivered until [`Source::resume`].
+    /// Partitions given to this worker; without any it is in the group and has nothing to do.
+    /// Nothing of them is delivered until [`Source::resume`].
     Assigned(Vec<PartitionId>),
     /// Partitions to be given up. The worker commits what it has unless they are already lost,
     /// forgets them, and then calls [`Source::released`], for which the group waits.

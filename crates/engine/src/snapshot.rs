@@ -1,4 +1,5 @@
-//! Snapshots: a partition's state at a committed position, in an object store.
+//! Snapshots: a partition's state at a committed position, in an object store: a folder, or what a
+//! URL names.
 //!
 //! A *whole* snapshot is everything; one *since* an earlier position is the journal of what moved
 //! the state from there, with the standings that changed. A whole one is due again once the
@@ -17,13 +18,19 @@ use std::sync::Arc;
 
 use cardlens_model::{PartitionId, Position};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 
-use crate::Error;
 use crate::progress::Mark;
+use crate::{Error, Remote};
 
 const MAGIC: &[u8; 8] = b"cardlens";
 const VERSION: u32 = 2;
+/// A store at a URL takes larger ones in parts: in one piece they have a limit, and a lost
+/// connection costs all of them.
+const PART_BYTES: usize = 16 << 20;
+const WHOLE_BYTES_MAX: usize = 64 << 20;
+/// Parts on their way at a time.
+const PARTS_MAX: usize = 4;
 /// Last parts of names.
 const WHOLE: &str = "snapshot";
 const SINCE: &str = "journal";
@@ -160,6 +167,14 @@ impl SnapshotStore {
         Ok(Self { directory, ..Self::new(Arc::new(store), generations)? })
     }
 
+    /// A store at a URL.
+    ///
+    /// # Errors
+    /// Options that do not fit together, or no thread.
+    pub fn remote(remote: &Remote, generations: usize) -> Result<Self, Error> {
+        Self::new(remote.open()?, generations)
+    }
+
     fn folder(partition: PartitionId) -> Path {
         Path::from(format!("partition-{:05}", partition.0))
     }
@@ -172,13 +187,27 @@ impl SnapshotStore {
         let whole = matches!(snapshot.state, State::Whole(_));
         let key = Self::key(partition, snapshot.position, whole);
         self.runtime
-            .block_on(self.store.put(&key, PutPayload::from(bytes)))
+            .block_on(self.write(&key, bytes))
             .map_err(|e| Error::caused(format!("write snapshot `{key}`"), e))?;
         self.sync(&key)?;
         if whole {
             self.prune(partition)?;
         }
         Ok(size)
+    }
+
+    /// Writes an object, which is there whole or not at all.
+    async fn write(&self, key: &Path, bytes: Vec<u8>) -> object_store::Result<()> {
+        if self.directory.is_some() || bytes.len() <= WHOLE_BYTES_MAX {
+            return self.store.put(key, PutPayload::from(bytes)).await.map(drop);
+        }
+        let upload = self.store.put_multipart(key).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        for part in bytes.chunks(PART_BYTES) {
+            upload.wait_for_capacity(PARTS_MAX).await?;
+            upload.write(part);
+        }
+        upload.finish().await.map(drop)
     }
 
     fn sync(&self, key: &Path) -> Result<(), Error> {
@@ -300,9 +329,30 @@ mod tests {
     }
 
     #[test]
+    fn large_ones_go_in_parts() {
+        let store = SnapshotStore::remote(&Remote::parse("memory:///here").unwrap(), 3).unwrap();
+        let large = vec![1; WHOLE_BYTES_MAX + PART_BYTES + 1];
+        let large = snapshot(9, State::Whole(large));
+        let stored = store.put(PartitionId(0), &large).unwrap();
+        let listed = store.list(PartitionId(0)).unwrap();
+        assert_eq!(listed.iter().map(|stored| stored.bytes).collect::<Vec<_>>(), [stored]);
+        assert!(store.get(PartitionId(0), listed[0]).unwrap() == large);
+    }
+
+    #[test]
     fn generations() {
         let directory = tempfile::tempdir().unwrap();
         let store = SnapshotStore::local(directory.path(), 3).unwrap();
+        generations_of(&store);
+        let newest = *store.list(PartitionId(4)).unwrap().last().unwrap();
+        let file = directory.path().join("partition-00004").join(format!("{:020}.snapshot", 40));
+        std::fs::write(&file, b"nothing").unwrap();
+        let error = store.get(PartitionId(4), newest).unwrap_err();
+        assert_eq!(error.action(), crate::Action::FallBack);
+        generations_of(&SnapshotStore::remote(&Remote::parse("memory:///").unwrap(), 3).unwrap());
+    }
+
+    fn generations_of(store: &SnapshotStore) {
         let partition = PartitionId(4);
         let kept = || -> Vec<_> {
             let all = store.list(partition).unwrap();
@@ -319,9 +369,5 @@ mod tests {
         assert_eq!(kept(), [(20, true), (25, false), (30, true), (40, true)]);
         let newest = *store.list(partition).unwrap().last().unwrap();
         assert_eq!(store.get(partition, newest).unwrap(), whole(40));
-        let file = directory.path().join("partition-00004").join(format!("{:020}.snapshot", 40));
-        std::fs::write(&file, b"nothing").unwrap();
-        let error = store.get(partition, newest).unwrap_err();
-        assert_eq!(error.action(), crate::Action::FallBack);
     }
 }

@@ -4,6 +4,9 @@
 //! belongs to work on it, bring some customers to the last closed day, and commit when it is time.
 //! Between two commits outputs are only collected, so what is committed is always whole.
 
+mod watch;
+
+use self::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +44,21 @@ pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
 /// Receives what was committed, for a view or a screen.
 pub type Observer = Box<dyn FnMut(&Outputs) + Send>;
 
-/// Told of partitions that start, stop and go.
-pub type HealthReport = Box<dyn FnMut(PartitionId, Option<Health>) + Send>;
+/// Told what the outside may know.
+pub type HealthReport = Box<dyn FnMut(News) + Send>;
+
+/// What the outside may know of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The group has given it its partitions, be it none.
+    Joined,
+    /// It is not in the group, and owns nothing.
+    Left,
+    /// State takes more than it may, and nothing is taken in, for this reason; none when it is over.
+    Full(Option<String>),
+    /// How a partition stands; none when it was given back.
+    Partition(PartitionId, Option<Health>),
+}
 
 /// What the outside may know of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +67,8 @@ pub enum Health {
     Restoring,
     /// Taking records.
     Running,
+    /// Has records to take and does not get on, and why.
+    Stalled(String),
     /// Stopped, and why.
     Stopped(String),
 }
@@ -73,7 +91,7 @@ pub struct WorkerSetup {
     pub decoding: MakeDecoding,
     /// Told of every commit.
     pub observer: Option<Observer>,
-    /// Told of partitions that start, stop and go.
+    /// Told of joining and leaving, and of partitions that start, stall, stop and go.
     pub health: HealthReport,
 }
 
@@ -98,6 +116,7 @@ struct Owned {
     last_input: Duration,
     last_snapshot: Duration,
     snapshot_at: Option<Position>,
+    watch: Watch,
 }
 
 /// A worker, with the partitions it owns.
@@ -114,11 +133,12 @@ pub struct Worker<S, K> {
     records: usize,
     oldest_append: Option<i64>,
     last_commit: Duration,
-    last_lag: Duration,
-    /// Bytes of state when last counted.
-    state_bytes: usize,
+    /// When to look again how everything stands.
+    look_at: Duration,
     /// A commit failed and must be repeated before anything else is taken.
     blocked: bool,
+    /// State takes more than it may: nothing is taken, and nothing restored.
+    full: bool,
 }
 
 impl<S: Source, K: Sink> Worker<S, K> {
@@ -141,9 +161,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
             records: 0,
             oldest_append: None,
             last_commit: now,
-            last_lag: now,
-            state_bytes: 0,
+            look_at: now,
             blocked: false,
+            full: false,
         }
     }
 
@@ -167,6 +187,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     pub fn step(&mut self) -> Result<bool, Error> {
         if self.blocked {
             self.commit()?;
+            self.watch()?;
             return Ok(true);
         }
         let ended = self.poll()?;
@@ -176,12 +197,14 @@ impl<S: Source, K: Sink> Worker<S, K> {
         if self.due() {
             self.commit()?;
         }
+        self.watch()?;
         Ok(!ended || self.busy())
     }
 
     /// Whether there is work left that needs no further input.
     fn busy(&self) -> bool {
-        !self.restoring.is_empty() || self.owned.values().any(|owned| owned.partition.sweeping())
+        let restoring = !self.restoring.is_empty() && !self.full;
+        restoring || self.owned.values().any(|owned| owned.partition.sweeping())
     }
 
     fn poll(&mut self) -> Result<bool, Error> {
@@ -221,9 +244,10 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 
     fn assigned(&mut self, partitions: Vec<PartitionId>) {
+        (self.setup.health)(News::Joined);
         for partition in partitions {
             info!(partition = partition.0, "assigned");
-            (self.setup.health)(partition, Some(Health::Restoring));
+            (self.setup.health)(News::Partition(partition, Some(Health::Restoring)));
             self.restoring.insert(partition);
         }
         self.count_assigned();
@@ -239,8 +263,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
         for partition in partitions {
             self.restoring.remove(partition);
             self.owned.remove(partition);
-            (self.setup.health)(*partition, None);
+            (self.setup.health)(News::Partition(*partition, None));
         }
+        if lost {
+            (self.setup.health)(News::Left);
+        }
+        self.look_at = Duration::ZERO;
         self.source.released(partitions);
         self.count_assigned();
         Ok(())
@@ -255,7 +283,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
 
     /// Restores one partition, so that the others are not kept waiting for all of them.
     fn restore_next(&mut self) -> Result<(), Error> {
-        let Some(id) = self.restoring.first().copied() else { return Ok(()) };
+        let next = self.restoring.first().copied().filter(|_| !self.full);
+        let Some(id) = next else { return Ok(()) };
         let started = self.clock.elapsed();
         let setup = &self.setup;
         let fresh = |id: PartitionId, at: Position| {
@@ -293,7 +322,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 );
                 partition.count_customers();
                 self.restoring.remove(&id);
-                (self.setup.health)(id, Some(Health::Running));
+                (self.setup.health)(News::Partition(id, Some(Health::Running)));
+                self.look_at = Duration::ZERO;
                 let owned = Owned {
                     snapshot_at: partition.chain.end(),
                     partition,
@@ -301,6 +331,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     appended_at: None,
                     last_input: now,
                     last_snapshot: now,
+                    watch: Watch::new(now),
                 };
                 self.owned.insert(id, owned);
                 Ok(())
@@ -328,7 +359,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
         self.restoring.remove(&id);
         self.owned.remove(&id);
         self.source.stop(id)?;
-        (self.setup.health)(id, Some(Health::Stopped(error.to_string())));
+        let stopped = Health::Stopped(error.to_string());
+        (self.setup.health)(News::Partition(id, Some(stopped)));
         Ok(())
     }
 
@@ -414,22 +446,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         }
         self.committed(started);
         self.snapshots(false);
-        self.check_memory()
-    }
-
-    /// State beyond the limit stops the worker, after a snapshot of all of it, with what to do.
-    fn check_memory(&mut self) -> Result<(), Error> {
-        let Some(limit) = self.setup.pace.memory_limit else { return Ok(()) };
-        if u64::try_from(self.state_bytes).unwrap_or(u64::MAX) <= limit {
-            return Ok(());
-        }
-        self.snapshots(true);
-        let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
-        Err(Error::Setup(format!(
-            "state of {customers} customers takes {} bytes, more than [state] memory_limit allows \
-             ({limit}): raise it, or add an instance",
-            self.state_bytes
-        )))
+        Ok(())
     }
 
     /// Metrics and observers after a commit.
@@ -456,47 +473,16 @@ impl<S: Source, K: Sink> Worker<S, K> {
         }
         let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
         metrics.state_customers.set(i64::try_from(customers).unwrap_or(i64::MAX));
-        self.count_lag(now);
     }
 
-    /// Lag, every few seconds: the log has to be asked.
-    fn count_lag(&mut self, now: Duration) {
-        if now.saturating_sub(self.last_lag) < Duration::from_secs(5) {
-            return;
-        }
-        self.last_lag = now;
-        let now_ms = self.clock.now_ms();
-        let mut bytes = BTreeMap::new();
-        for (id, owned) in &self.owned {
-            let number = id.0.to_string();
-            let labels = [self.setup.shared.topic.as_str(), number.as_str()];
-            if let Ok(bounds) = self.source.bounds(*id) {
-                let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
-                let metrics = &self.setup.metrics;
-                metrics.partition_lag_records.with_label_values(&labels).set(lag);
-                let behind = owned.appended_at.filter(|_| lag > 0).map_or(0, |at| now_ms - at);
-                let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
-                let gauge = metrics.partition_lag_seconds.with_label_values(&labels);
-                gauge.set(behind.as_secs_f64());
-            }
-            for (part, size) in owned.partition.memory() {
-                *bytes.entry(part).or_insert(0) += size;
-            }
-        }
-        self.state_bytes = bytes.values().sum();
-        for (part, size) in bytes {
-            let gauge = self.setup.metrics.state_bytes.with_label_values(&[part]);
-            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Snapshots of partitions that are due, or of all. A failure is counted and tried again when
-    /// the next one is due; the older snapshots stay.
+    /// Snapshots of partitions that are due, or of all. A failure is counted, and all are tried again
+    /// when the next one is due; the older snapshots stay.
     fn snapshots(&mut self, all: bool) {
         let (Some(store), Some(interval)) = (&self.setup.store, self.setup.pace.snapshot_interval)
         else {
             return;
         };
+        let mut failed = None;
         for (id, owned) in &mut self.owned {
             let started = self.clock.elapsed();
             let elapsed = started.saturating_sub(owned.last_snapshot) >= interval;
@@ -524,8 +510,14 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 Err(error) => {
                     metrics.snapshot_failures.with_label_values(&["store"]).inc();
                     warn!(partition = id.0, error = %chain(&error), "snapshot failed");
+                    failed = Some(self.clock.elapsed());
+                    break;
                 }
             }
+        }
+        // One wait for a store that does not answer is enough.
+        if let Some(failed) = failed {
+            self.owned.values_mut().for_each(|owned| owned.last_snapshot = failed);
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use cardlens_model::{Category, CategoryTable, Day, EventTime, Kind};
+use cardlens_model::{Category, CategoryTable, DAY_MS, Day, EventTime, Kind};
 
 use crate::{
     Error,
@@ -33,6 +33,9 @@ const SECTION_POSTINGS: usize = 1 << 18;
 const FRAME_BYTES_MAX: usize = 1 << 30;
 /// Bytes of a frame before its packed part.
 const FRAME_HEAD: usize = 12;
+
+/// No day that arithmetic was done with lies further from 1970: postings have 16 bits for theirs.
+const DAYS_MAX: i32 = 1 << 17;
 
 /// Shift and mask of the byte planes of postings, of the high word without its day and of the low
 /// one: country, marks, category, time of day; entry and state, merchant, amount.
@@ -110,6 +113,12 @@ fn small(count: usize) -> u32 {
     u32::try_from(count).expect("a section is bounded")
 }
 
+/// A day as it was read, unless nothing can be reckoned with it; `none` stands for no day.
+fn day(read: i32, none: i32) -> Result<i32, Error> {
+    let usable = read == none || (-DAYS_MAX..=DAYS_MAX).contains(&read);
+    if usable { Ok(read) } else { Err(damaged("a day")) }
+}
+
 fn frame(raw: &[u8], out: &mut Vec<u8>) {
     let packed = zstd::bulk::compress(raw, LEVEL).expect("memory packs into memory");
     let start = out.len();
@@ -149,8 +158,11 @@ impl Head {
     fn read(raw: &[u8], config: &TableConfig) -> Result<Self, Error> {
         let mut input = Input { bytes: raw };
         let begun = input.take(1)?[0] != 0;
-        let now = (EventTime(input.i64()?), Day(input.i32()?));
-        let first_open = Day(input.i32()?);
+        let now = (EventTime(input.i64()?), Day(day(input.i32()?, 0)?));
+        let first_open = Day(day(input.i32()?, 0)?);
+        if now.0.0.unsigned_abs() > (i64::from(DAYS_MAX) * DAY_MS).unsigned_abs() {
+            return Err(damaged("a time"));
+        }
         let moved = usize::from(input.take(1)?[0]);
         let theirs = Kind::ALL.get(moved).ok_or(damaged("an unknown kind"))?;
         if *theirs != config.moves_windows {
@@ -263,11 +275,12 @@ fn read_section(table: &mut Table, raw: &[u8], head: &Head) -> Result<(), Error>
         let of = |plane: &[[u8; 4]]| u32::from_le_bytes(plane[at]);
         let id = names.take(of(id_lens) as usize)?;
         str::from_utf8(id).map_err(|_| damaged("a customer id"))?;
-        let slot = table.ledger.add(id, of(tags), Day(of(closed).cast_signed()));
+        let day_of = |plane, none| day(of(plane).cast_signed(), none);
+        let slot = table.ledger.add(id, of(tags), Day(day_of(closed, i32::MIN)?));
         table.index.insert(of(tags), slot.0);
         let header = table.ledger.header_mut(slot);
-        header.last_day = of(last_days).cast_signed();
-        header.first_day = of(first_days).cast_signed();
+        header.last_day = day_of(last_days, i32::MIN)?;
+        header.first_day = day_of(first_days, i32::MAX)?;
         header.flags = flags[at];
         let (mine, others) = postings.split_at(of(counts) as usize);
         let (my_ids, other_ids) = ids.split_at(of(id_counts) as usize);
@@ -364,5 +377,53 @@ impl<'a> Input<'a> {
         }
         let raw = zstd::bulk::decompress(packed, raw_len);
         raw.ok().filter(|raw| raw.len() == raw_len).ok_or(damaged("a section does not unpack"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cardlens_model::{Calendar, ValueModel};
+
+    use super::*;
+    use crate::Plan;
+
+    fn config() -> TableConfig {
+        let categories = CategoryTable::new(&[], &[]).unwrap();
+        TableConfig {
+            columns: Plan::new(&["txn_7d".to_owned()], &categories).unwrap(),
+            categories: Arc::new(categories),
+            value: ValueModel::default(),
+            calendar: Calendar::utc(),
+            settle_ms: 0,
+            allowed_lateness_ms: 0,
+            moves_windows: Kind::Purchase,
+        }
+    }
+
+    /// Reads an empty table that has begun, whose head has these bytes at that place.
+    fn read(at: usize, bytes: &[u8]) -> Result<Table, Error> {
+        let mut written = Vec::new();
+        encode(&Table::new(config()), &mut written);
+        let (begin, frames) = written.split_at(MAGIC.len() + 4);
+        let mut raw = Input { bytes: frames }.frame()?;
+        raw[0] = 1;
+        raw[at..at + bytes.len()].copy_from_slice(bytes);
+        let mut forged = begin.to_vec();
+        frame(&raw, &mut forged);
+        decode(&forged, config())
+    }
+
+    #[test]
+    fn days_that_cannot_be_reckoned_with_are_damage() {
+        assert!(read(9, &20_000_i32.to_le_bytes()).is_ok());
+        for far in [i32::MAX, i32::MIN, DAYS_MAX + 1] {
+            assert!(read(9, &far.to_le_bytes()).is_err(), "open day {far}");
+            assert!(read(13, &far.to_le_bytes()).is_err(), "first open day {far}");
+        }
+        for far in [i64::MAX, i64::MIN] {
+            assert!(read(1, &far.to_le_bytes()).is_err(), "watermark {far}");
+        }
     }
 }

@@ -32,7 +32,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(15);
 /// What the poll thread tells the worker.
 #[derive(Debug)]
 pub enum Event {
-    /// Assigned and paused; owned as soon as the worker is told.
+    /// Assigned and paused, none perhaps; owned as soon as the worker is told.
     Assigned {
         /// Which.
         partitions: Vec<PartitionId>,
@@ -183,7 +183,7 @@ impl Group {
             member.assign(list)?;
         }
         member.pause(list)?;
-        if self.closing() || partitions.is_empty() {
+        if self.closing() {
             return Ok(());
         }
         count(&self.counters.assigned);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::tests_report::Report;
 use crate::tools::Tools;
 use crate::workspace::Workspace;
-use crate::{docs, setup, sh, tidy};
+use crate::{docs, fuzz, setup, sh, tidy};
 
 /// How many of the slowest tests are named.
 const SLOWEST_COUNT: usize = 5;
@@ -35,15 +35,24 @@ pub fn ci(workspace: &Workspace) -> Result<ExitCode> {
 
 fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let tools = steps.run("setup", || setup::everything(workspace))?;
-    steps.run("fmt", || sh::run(&mut sh::cargo(["fmt", "--all", "--check"])))?;
+    steps.run("fmt", fmt)?;
     steps.run("clippy", clippy)?;
     steps.run("build", Workspace::build_tests)?;
     steps.run("test", || test(&tools))?;
     steps.run("doctest", doctest)?;
     steps.run("doc", doc)?;
+    steps.run("fuzz", || fuzz::fuzz(workspace, &tools, fuzz::CI))?;
     steps.run("deny", || deny(&tools))?;
     steps.run("references", || docs::check_present(workspace))?;
     steps.run("tidy", || tidy::tidy(workspace))
+}
+
+fn fmt() -> Result<()> {
+    for manifest in ["Cargo.toml", fuzz::MANIFEST] {
+        let mut fmt = sh::cargo(["fmt", "--all", "--check", "--manifest-path"]);
+        sh::run(fmt.arg(manifest))?;
+    }
+    Ok(())
 }
 
 fn clippy() -> Result<()> {

@@ -8,7 +8,9 @@
 
 mod ci;
 mod docs;
+mod fuzz;
 mod kafka;
+mod s3;
 mod setup;
 mod sh;
 mod tests_report;
@@ -33,7 +35,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs every check: formatting, lints, all tests, docs, licences, tidy.
+    /// Runs every check: formatting, lints, all tests, fuzzing, docs, licences, tidy.
     Ci,
     /// Builds cardlens and runs its demonstration; further arguments go to `cardlens demo`.
     Demo {

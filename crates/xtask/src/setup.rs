@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::tools::Tools;
 use crate::workspace::Workspace;
-use crate::{kafka, sh, tools};
+use crate::{kafka, s3, sh, tools};
 
 /// Oldest Java that runs the broker.
 const JAVA_MIN: u32 = 17;
@@ -18,10 +18,11 @@ pub fn for_build() -> Result<()> {
     packages(false)
 }
 
-/// Prepares the tests too: the build, Java, the broker's jars and the tools.
+/// Prepares the tests too: the build, Java, the broker's jars, an object store and the tools.
 pub fn everything(workspace: &Workspace) -> Result<Tools> {
     packages(true)?;
     kafka::resolve(workspace)?;
+    s3::resolve(workspace)?;
     tools::find(workspace)
 }
 

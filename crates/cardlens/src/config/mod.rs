@@ -151,14 +151,23 @@ pub struct Time {
 /// What is kept between restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Folder of snapshots.
-    pub store: PathBuf,
+    /// Where snapshots are.
+    pub store: Store,
     /// Time between snapshots.
     pub snapshot_interval: Duration,
     /// Snapshots kept per partition.
     pub snapshot_generations: u32,
     /// Most bytes of state.
     pub memory_limit: Option<u64>,
+}
+
+/// A place for snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// A folder of this machine, or mounted here.
+    Folder(PathBuf),
+    /// What a URL names.
+    Remote(cardlens_engine::Remote),
 }
 
 /// Names of the output topics.
@@ -205,7 +214,8 @@ pub enum LogFormat {
 impl Config {
     /// Lays files over the defaults, variables over the files, and checks the result.
     ///
-    /// `environment` is that of the process; variables without our prefix are passed over.
+    /// `environment` is that of the process; variables without our prefix are passed over, but for
+    /// those that mean a store at a URL.
     ///
     /// # Errors
     /// Every fault, in the order of the files and of their text.
@@ -270,8 +280,8 @@ fn read(
         text: DEFAULT_TOML.to_owned(),
         folder: PathBuf::new(),
     };
-    let variables = environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX));
-    let mut variables: Vec<(String, String)> = variables.collect();
+    let (mut variables, others): (Vec<_>, Vec<_>) =
+        environment.into_iter().partition(|(name, _)| name.starts_with(ENV_PREFIX));
     variables.sort();
     let files = 1 + texts.len();
     let mut sources = vec![defaults];
@@ -309,7 +319,10 @@ fn read(
         }
     }
     over_defaults(&mut root, &input_defaults);
-    let config = sections::config(&reader, &root, purpose);
+    let mut config = sections::config(&reader, &root, purpose);
+    if let Store::Remote(remote) = &mut config.state.store {
+        remote.complete(others);
+    }
     for layer in &layers {
         reader.unknown(layer, 0);
     }

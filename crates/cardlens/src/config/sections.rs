@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cardlens_engine::Remote;
 use cardlens_lens::WITHHELD_DEFAULT;
 
 use super::reader::{Found, Reader, Section, one_of};
 use super::tree::{Place, Table};
 use super::{
-    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Service, State, Time, input,
-    properties, zone,
+    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Service, State, Store, Time,
+    input, properties, zone,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -236,7 +237,7 @@ fn state(root: Section<'_>) -> State {
         section.reader.fault_with(limit.at, message, "at least 16MiB");
     }
     State {
-        store: store(section).unwrap_or_default(),
+        store: store(section).unwrap_or_else(|| Store::Folder(PathBuf::new())),
         snapshot_interval: section
             .duration_within("snapshot_interval", interval, "")
             .unwrap_or_default(),
@@ -245,20 +246,40 @@ fn state(root: Section<'_>) -> State {
     }
 }
 
-fn store(section: Section<'_>) -> Option<PathBuf> {
+fn store(section: Section<'_>) -> Option<Store> {
+    let options = section.pairs("options", "state.options");
     let text = section.filled("store")?;
-    let Some((scheme, rest)) = text.value.split_once("://") else {
+    let reader = section.reader;
+    let scheme = text.value.split_once("://");
+    let Some((scheme, rest)) = scheme.filter(|(scheme, _)| *scheme != "file") else {
+        if let Some((key, _)) = options.first() {
+            reader.fault(key.at, "`state.options` are of a store at a URL, not of a folder");
+        }
+        return folder(section, &text).map(Store::Folder);
+    };
+    let mut remote = match Remote::parse(&text.value) {
+        Ok(remote) => remote,
+        Err(why) => {
+            let message = format!("`state.store` is `{scheme}://{rest}`: {why}");
+            reader.fault_with(text.at, message, "a path, a file:// URL, or s3://bucket/prefix");
+            return None;
+        }
+    };
+    for (key, value) in options {
+        if let Err(why) = remote.set(&key.value, &value.value) {
+            reader.fault(key.at, format!("`state.options`: {why}"));
+        }
+    }
+    Some(Store::Remote(remote))
+}
+
+fn folder(section: Section<'_>, text: &Found<String>) -> Option<PathBuf> {
+    let Some(rest) = text.value.strip_prefix("file://") else {
         return section.path("store").map(|path| path.value);
     };
-    let reader = section.reader;
-    if scheme != "file" {
-        let message = format!("`state.store` is `{}`; this version writes to folders", text.value);
-        reader.fault_with(text.at, message, "a path, or a file:// URL");
-        return None;
-    }
     if !rest.starts_with('/') {
         let message = format!("`state.store` is `{}`, which names a host", text.value);
-        reader.fault_with(text.at, message, format!("write file:///{rest}"));
+        section.reader.fault_with(text.at, message, format!("write file:///{rest}"));
         return None;
     }
     Some(Path::new(rest).to_path_buf())

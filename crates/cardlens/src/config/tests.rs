@@ -115,7 +115,7 @@ log_format = "text"
     assert_eq!(config.input.kinds["AUTH_REV"], "reversal");
     assert_eq!(config.time.windows, [1, 90]);
     assert!(config.time.max_future_given);
-    assert_eq!(config.state.store, Path::new("/var/lib/cardlens"));
+    assert_eq!(config.state.store, Store::Folder("/var/lib/cardlens".into()));
     assert_eq!(config.state.memory_limit, Some(20 << 30));
     assert_eq!(config.state.snapshot_generations, 3);
     assert_eq!((config.privacy.withhold.len(), config.privacy.check_merchant), (0, true));
@@ -186,6 +186,34 @@ fn mistakes_in_variables_name_the_variable() {
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(shown, [format!("environment variable {name}: {message}")]);
     }
+}
+
+#[test]
+fn stores_at_urls() {
+    let text = "[state]\nstore = \"s3://b/p\"\n[state.options]\nregion = \"eu-1\"\n";
+    let variables = [
+        ("CARDLENS__STATE__OPTIONS__ALLOW_HTTP", "true"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ("AWS_NOTHING_OF_OURS", "x"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = check(vec![source("f.toml", text)], variables, Purpose::Local).unwrap();
+    let shown = format!("{:?}", config.state.store);
+    for part in ["s3://b/p", "allow_http", "aws_region", "aws_secret_access_key"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("hunter2") && !shown.contains("ours"), "{shown}");
+    let fault = |text: &str| -> String {
+        let problems = check(vec![source("f.toml", text)], [], Purpose::Local).expect_err(text);
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let secret = fault("[state]\nstore = \"s3://b\"\noptions.secret_access_key = \"hunter2\"\n");
+    assert!(secret.ends_with("it is read from AWS_SECRET_ACCESS_KEY"), "{secret}");
+    assert!(!secret.contains("hunter2"));
+    assert_eq!(
+        fault("[state]\noptions.region = \"eu-1\"\n"),
+        "f.toml:2:9: `state.options` are of a store at a URL, not of a folder"
+    );
 }
 
 #[test]
