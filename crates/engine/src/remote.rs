@@ -158,8 +158,12 @@ mod tests {
             );
         }
         assert!(remote.set("bucket", "another").is_err());
-        let variables =
-            [("AWS_REGION", "us-1"), ("AWS_SECRET_ACCESS_KEY", "hunter2"), ("PATH", "/")];
+        let variables = [
+            ("AWS_REGION", "us-1"),
+            ("AWS_ACCESS_KEY_ID", "me"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("PATH", "/"),
+        ];
         remote.complete(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(remote.options["aws_region"], "eu-1");
         assert_eq!(remote.options["aws_secret_access_key"], "hunter2");

@@ -260,7 +260,9 @@ fn store(section: Section<'_>) -> Option<Store> {
     let mut remote = match Remote::parse(&text.value) {
         Ok(remote) => remote,
         Err(why) => {
-            let message = format!("`state.store` is `{scheme}://{rest}`: {why}");
+            // A password may stand before the last of these.
+            let shown = rest.rsplit('@').next().unwrap_or_default();
+            let message = format!("`state.store` is `{scheme}://{shown}`: {why}");
             reader.fault_with(text.at, message, "a path, a file:// URL, or s3://bucket/prefix");
             return None;
         }
