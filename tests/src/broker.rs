@@ -301,7 +301,7 @@ impl Broker {
     /// One of them is not taken.
     pub fn produce(&self, topic: &str, records: &[Written]) -> Result<()> {
         let mut config = self.client();
-        config.set("linger.ms", "5").set("acks", "all");
+        config.set("linger.ms", "5").set("enable.idempotence", "true");
         let producer: BaseProducer = config.create()?;
         for record in records {
             send(&producer, topic, record)?;

@@ -129,7 +129,11 @@ fn check(case: &Case, seed: u64) {
 }
 
 fn produce(broker: &Broker, records: &[(String, String)], over: Duration) {
-    let producer: BaseProducer = broker.client().set("linger.ms", "5").create().unwrap();
+    // Without idempotence a batch that is sent again comes behind the one after it, and then the
+    // input is another one than the files'.
+    let mut config = broker.client();
+    config.set("linger.ms", "5").set("enable.idempotence", "true");
+    let producer: BaseProducer = config.create().unwrap();
     let started = now();
     let count = records.len().max(1);
     for (place, record) in dealt(records, PARTITIONS).iter().enumerate() {
