@@ -100,15 +100,7 @@ fn check(case: &Case, seed: u64) {
         }
         let logs = || instances.iter().map(Instance::log).collect::<String>();
         if started.elapsed() > SETTLE {
-            let found_events = events_of_topic(&broker, CHANGES);
-            for (customer, events) in &expected {
-                let told = found_events.get(customer).map_or(&[][..], |told| told);
-                let same = events.iter().zip(told).take_while(|(one, other)| one == other).count();
-                if told.len() < events.len() {
-                    eprintln!("{customer}: {same} of {} as expected, then", events.len());
-                    eprintln!("expected {:?}\n    told {:?}", events.get(same), told.get(same));
-                }
-            }
+            print_missing(&expected, &broker);
             panic!("{found} of {wanted} changes\n{}", logs());
         }
     }
@@ -126,6 +118,19 @@ fn check(case: &Case, seed: u64) {
     let kills: usize = instances.iter().map(|instance| instance.kills).sum();
     assert_eq!(kills as u64, case.kills);
     println!("proved: {} with {kills} kills: {wanted} changes, none lost, none twice", case.file);
+}
+
+/// Where what was told ends, or goes another way, for customers that were told too little.
+fn print_missing(expected: &Events, broker: &Broker) {
+    let found = events_of_topic(broker, CHANGES);
+    for (customer, events) in expected {
+        let told = found.get(customer).map_or(&[][..], |told| told);
+        let same = events.iter().zip(told).take_while(|(one, other)| one == other).count();
+        if told.len() < events.len() {
+            eprintln!("{customer}: {same} of {} as expected, then", events.len());
+            eprintln!("expected {:?}\n    told {:?}", events.get(same), told.get(same));
+        }
+    }
 }
 
 fn produce(broker: &Broker, records: &[(String, String)], over: Duration) {
