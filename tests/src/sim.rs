@@ -125,6 +125,7 @@ impl Sim {
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,
             health: Box::new(|_, _| {}),
+            desk: None,
         };
         Worker::new(source, sink, setup)
     }

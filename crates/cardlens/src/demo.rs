@@ -166,6 +166,7 @@ impl Demo {
             }),
             observer: Some(Box::new(observer)),
             health: Box::new(|_, _| {}),
+            desk: None,
         };
         Worker::new(source, sink, setup).run(stop)?;
         Ok(())

@@ -127,6 +127,7 @@ impl Engine {
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
             health: Box::new(move |partition, health| report(partition, health)),
+            desk: None,
         };
         info!(group = self.kafka.group, instance = self.kafka.instance_id, "joining the group");
         Worker::new(source, sink, setup).run(stop)?;

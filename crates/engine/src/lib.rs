@@ -23,6 +23,7 @@ mod seam;
 mod snapshot;
 pub mod standings;
 mod tally;
+pub mod view;
 mod worker;
 
 pub use decode::{Decoding, Format};

@@ -18,6 +18,7 @@ use crate::progress::Mark;
 use crate::publish::{Names, Publisher, SharedClock};
 use crate::recovery::Recovery;
 use crate::snapshot::SnapshotStore;
+use crate::view::{Desk, Readers, Room};
 use crate::{Action, Clock, Error, Metrics, Outputs, Polled, Progress, Sink, Source};
 
 /// How often and how much.
@@ -75,6 +76,8 @@ pub struct WorkerSetup {
     pub observer: Option<Observer>,
     /// Told of partitions that start, stop and go.
     pub health: HealthReport,
+    /// Where readers ask for views; there are none without one.
+    pub desk: Option<Desk>,
 }
 
 /// A setup without its clock, which the publisher reads too.
@@ -86,6 +89,7 @@ struct Parts {
     decoding: MakeDecoding,
     observer: Option<Observer>,
     health: HealthReport,
+    readers: Option<Readers>,
 }
 
 struct Owned {
@@ -125,8 +129,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// A worker that owns nothing yet.
     #[must_use]
     pub fn new(source: S, sink: K, setup: WorkerSetup) -> Self {
-        let WorkerSetup { clock, shared, pace, names, store, metrics, decoding, observer, health } =
-            setup;
+        let WorkerSetup { clock, shared, pace, names, store, metrics, .. } = setup;
+        let (decoding, observer, health) = (setup.decoding, setup.observer, setup.health);
+        let readers = setup.desk.map(Readers::new);
         let clock: SharedClock = Arc::from(clock);
         let now = clock.elapsed();
         metrics.start_topic(&shared.topic);
@@ -135,7 +140,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             source,
             sink,
             clock,
-            setup: Parts { shared, pace, store, metrics, decoding, observer, health },
+            setup: Parts { shared, pace, store, metrics, decoding, observer, health, readers },
             owned: BTreeMap::new(),
             restoring: BTreeSet::new(),
             records: 0,
@@ -173,6 +178,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         self.restore_next()?;
         self.sweep()?;
         self.follow_idle()?;
+        self.serve_readers();
         if self.due() {
             self.commit()?;
         }
@@ -184,8 +190,31 @@ impl<S: Source, K: Sink> Worker<S, K> {
         !self.restoring.is_empty() || self.owned.values().any(|owned| owned.partition.sweeping())
     }
 
+    /// Brings views forward that somebody reads, by a slice each.
+    fn serve_readers(&mut self) {
+        let Some(readers) = &mut self.setup.readers else { return };
+        let limit = self.setup.pace.memory_limit;
+        let room = Room { state_bytes: self.state_bytes, limit };
+        readers.step(self.owned.values_mut().map(|owned| &mut owned.partition), room);
+        // A quiet partition has nothing to wait for.
+        if readers.near() && self.records == 0 && self.publisher.outputs.is_empty() {
+            readers.boundary(self.owned.values_mut().map(|owned| &mut owned.partition));
+        }
+    }
+
+    /// Lets readers see what has just been committed.
+    fn show_readers(&mut self) {
+        let Some(readers) = &mut self.setup.readers else { return };
+        let owned = self.owned.len();
+        for owned_one in self.owned.values_mut() {
+            readers.committed(&mut owned_one.partition, owned);
+        }
+        readers.boundary(self.owned.values_mut().map(|owned| &mut owned.partition));
+    }
+
     fn poll(&mut self) -> Result<bool, Error> {
-        let wait = if self.busy() { Duration::ZERO } else { self.until_due() };
+        let reading = self.setup.readers.as_ref().is_some_and(Readers::busy);
+        let wait = if self.busy() || reading { Duration::ZERO } else { self.until_due() };
         let now = self.clock.elapsed();
         match self.source.poll(wait) {
             Ok(Polled::Records { partition, records, next }) => {
@@ -224,6 +253,10 @@ impl<S: Source, K: Sink> Worker<S, K> {
         for partition in partitions {
             info!(partition = partition.0, "assigned");
             (self.setup.health)(partition, Some(Health::Restoring));
+            if let Some(readers) = &mut self.setup.readers {
+                readers.set_partitions(self.source.partitions());
+                readers.assigned(partition);
+            }
             self.restoring.insert(partition);
         }
         self.count_assigned();
@@ -239,6 +272,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         for partition in partitions {
             self.restoring.remove(partition);
             self.owned.remove(partition);
+            if let Some(readers) = &mut self.setup.readers {
+                readers.gone(*partition, false);
+            }
             (self.setup.health)(*partition, None);
         }
         self.source.released(partitions);
@@ -303,6 +339,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     last_snapshot: now,
                 };
                 self.owned.insert(id, owned);
+                let count = self.owned.len();
+                if let Some((readers, owned)) =
+                    self.setup.readers.as_mut().zip(self.owned.get_mut(&id))
+                {
+                    readers.restored(&mut owned.partition, count);
+                }
                 Ok(())
             }
             Err(error) => self.failed_of(id, error),
@@ -327,6 +369,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         error!(partition = id.0, reason = reason.name(), "{error}");
         self.restoring.remove(&id);
         self.owned.remove(&id);
+        if let Some(readers) = &mut self.setup.readers {
+            readers.gone(id, true);
+        }
         self.source.stop(id)?;
         (self.setup.health)(id, Some(Health::Stopped(error.to_string())));
         Ok(())
@@ -396,6 +441,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let started = self.clock.elapsed();
         self.last_commit = started;
         if progress.is_empty() && self.publisher.outputs.is_empty() {
+            self.show_readers();
             return Ok(());
         }
         match self.sink.commit(&self.publisher.outputs, &progress) {
@@ -413,6 +459,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             }
         }
         self.committed(started);
+        self.show_readers();
         self.snapshots(false);
         self.check_memory()
     }
@@ -474,6 +521,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
                 let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
                 let metrics = &self.setup.metrics;
                 metrics.partition_lag_records.with_label_values(&labels).set(lag);
+                if let Some(readers) = &self.setup.readers {
+                    readers.lag(*id, lag);
+                }
                 let behind = owned.appended_at.filter(|_| lag > 0).map_or(0, |at| now_ms - at);
                 let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
                 let gauge = metrics.partition_lag_seconds.with_label_values(&labels);
