@@ -14,7 +14,7 @@ use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use super::backend::{Backend, Board};
+use super::backend::{Backend, Board, Engines};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
 use super::schema::RelationSchema;
@@ -70,6 +70,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// The catalogue of all partitions that engines serve at `host:port` each.
+    #[must_use]
+    pub fn new(engines: Vec<String>) -> Self {
+        Self::with(Backend::Engines(Arc::new(Engines::new(engines))))
+    }
+
     /// The catalogue of the customers of some rows in memory: for tests.
     #[must_use]
     pub fn fixed(fixed: Fixed) -> Self {
