@@ -134,6 +134,8 @@ pub struct Description {
     pub rules_name: String,
     /// Digest of its files.
     pub rules_digest: String,
+    /// Names and texts of its files.
+    pub rules_files: Vec<(String, String)>,
     /// Digits after the decimal point of the reporting currency.
     pub currency_exponent: u8,
     /// Windows of the exported features, in days.
