@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use cardlens::generator::Generator;
 use cardlens_engine::files::partition_of;
 use cardlens_engine::view::{Desk, Layout};
 use cardlens_engine::{
-    Clock, Deployment, Log, LogSink, LogSource, Metrics, Names, Pace, Retention, Shared,
-    SystemClock, Worker, WorkerSetup,
+    Deployment, Log, LogSink, LogSource, Metrics, Names, Pace, Retention, Shared, SystemClock,
+    Worker, WorkerSetup,
 };
 use cardlens_model::{Day, PartitionId};
 use cardlens_query::scan::{Endpoint, Setup, describe};
@@ -20,28 +20,6 @@ use crate::backtest::default_rules;
 
 /// Windows of the views.
 pub const WINDOWS: [u16; 4] = [7, 30, 90, 365];
-
-/// A clock that the test moves.
-#[derive(Debug, Clone, Default)]
-pub struct HandClock(Arc<AtomicU64>);
-
-impl HandClock {
-    /// Moves it.
-    pub fn forward(&self, time: Duration) {
-        let ms = u64::try_from(time.as_millis()).unwrap();
-        self.0.fetch_add(ms, Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.0.load(Ordering::Relaxed)).unwrap()
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
 
 /// A deployment of the built-in rules on a log.
 pub struct Stage {
@@ -75,30 +53,25 @@ impl Stage {
         self.log.append(partition, customer, json, 0);
     }
 
-    /// Columns of the views.
-    #[must_use]
-    pub fn layout(&self) -> Layout {
+    fn layout(&self) -> Layout {
         Layout::new(&self.shared, &WINDOWS).unwrap()
     }
 
-    /// A desk whose time is a clock's.
-    #[must_use]
-    pub fn desk(&self, clock: Box<dyn Clock + Send + Sync>) -> Desk {
+    fn desk(&self) -> Desk {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        Desk::new(self.layout(), 10_000, clock, metrics)
+        Desk::new(self.layout(), 10_000, Box::new(SystemClock::new()), metrics)
     }
 
     /// A worker whose partitions can be read.
-    #[must_use]
-    pub fn worker(&self, desk: Option<Desk>, commit: Duration) -> Worker<LogSource, LogSink> {
+    fn worker(&self, desk: &Desk) -> Worker<LogSource, LogSink> {
         let (source, sink) = self.log.join();
         let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
         let setup = WorkerSetup {
             clock: Box::new(SystemClock::new()),
             shared: Arc::clone(&self.shared),
             pace: Pace {
-                commit_interval: commit,
-                transaction_records_max: if commit.is_zero() { 1 } else { 20_000 },
+                commit_interval: Duration::from_millis(5),
+                transaction_records_max: 20_000,
                 snapshot_interval: None,
                 idle_after: None,
                 memory_limit: None,
@@ -109,7 +82,7 @@ impl Stage {
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,
             health: Box::new(|_, _| {}),
-            desk,
+            desk: Some(desk.clone()),
         };
         Worker::new(source, sink, setup)
     }
@@ -128,7 +101,7 @@ impl Engine {
     /// Starts it, as the log's next member.
     #[must_use]
     pub fn start(stage: &Stage, name: &str) -> Self {
-        let desk = stage.desk(Box::new(SystemClock::new()));
+        let desk = stage.desk();
         let description = describe(&stage.deployment, &stage.shared, desk.layout(), (&WINDOWS, 2));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let setup = Setup {
@@ -137,7 +110,7 @@ impl Engine {
             instance: name.to_owned(),
         };
         let endpoint = Endpoint::start(listener, setup).unwrap();
-        let mut worker = stage.worker(Some(desk.clone()), Duration::from_millis(5));
+        let mut worker = stage.worker(&desk);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || worker.run(&stopped).unwrap());

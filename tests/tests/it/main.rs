@@ -12,5 +12,4 @@ mod crash;
 mod expected;
 mod golden;
 mod needs;
-mod pins;
 mod scans;

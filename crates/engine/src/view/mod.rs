@@ -23,6 +23,8 @@ mod pages;
 mod pinned;
 mod readers;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 pub use desk::{Desk, Refusal, Seat};
 pub(crate) use dirty::Dirty;
