@@ -147,6 +147,11 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         restore_remaining,
         recovery_seconds,
         rules_info,
+        view_bytes,
+        view_pins,
+        view_rows,
+        view_pages_copied,
+        view_seconds,
     } = metrics;
     let counters: Collectors<'_> = vec![
         records_consumed,
@@ -165,6 +170,9 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         segment_changes,
         segment_changes_suppressed,
         snapshot_failures,
+        view_rows,
+        view_pages_copied,
+        view_seconds,
     ];
     let gauges: Collectors<'_> = vec![
         partition_lag_records,
@@ -183,6 +191,8 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         restore_remaining,
         recovery_seconds,
         rules_info,
+        view_bytes,
+        view_pins,
     ];
     let histograms: Collectors<'_> =
         vec![batch_duration, batch_records, end_to_end_latency, snapshot_duration];

@@ -13,4 +13,5 @@ mod expected;
 mod golden;
 mod needs;
 mod objects;
+mod scans;
 mod standing;

@@ -1,0 +1,11 @@
+//! SQL over the live picture.
+//!
+//! Two halves that meet in `scan`: an engine serves read-only scans of its partitions, and the
+//! gateway plans, joins and aggregates over all of them in a process of its own, so that no
+//! statement can disturb the stream.
+
+mod error;
+pub mod relations;
+pub mod scan;
+
+pub use error::{Action, Error};
