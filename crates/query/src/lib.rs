@@ -4,8 +4,12 @@
 //! gateway plans, joins and aggregates over all of them in a process of its own, so that no
 //! statement can disturb the stream.
 
+pub mod budget;
 mod error;
+pub mod front;
+pub mod pg;
 pub mod relations;
 pub mod scan;
+pub mod session;
 
 pub use error::{Action, Error};
