@@ -16,7 +16,10 @@ use crate::support::{CUSTOMERS, front};
 /// The corpus: shapes of finding 4 and their relatives at many sizes.
 fn corpus() -> Vec<String> {
     let mut all = Vec::new();
-    for n in [10, 100, 400, 499, 501, 1_000, 2_000, 3_000, 20_000] {
+    for n in [
+        10, 50, 100, 200, 300, 400, 499, 501, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 10_000,
+        20_000,
+    ] {
         for (before, each, after) in [
             ("select ", "1+", "1"),
             ("select ", "1-", "1"),
@@ -43,7 +46,7 @@ fn corpus() -> Vec<String> {
             all.push(format!("{before}{}{after}", each.repeat(n)));
         }
     }
-    for n in [5, 20, 49, 51, 200, 1_000, 5_000] {
+    for n in [5, 10, 20, 30, 40, 49, 51, 100, 200, 1_000, 5_000] {
         for (open, inside, close) in [
             ("(", "1", ")"),
             ("(select ", "1", ")"),
@@ -70,7 +73,9 @@ fn corpus() -> Vec<String> {
 /// Values that would not fit.
 fn growing() -> Vec<String> {
     let mut all = Vec::new();
-    for n in ["1000000", "2000000000", "9223372036854775807", "-1", "null"] {
+    for n in
+        ["100", "10000", "1000000", "100000000", "2000000000", "9223372036854775807", "-1", "null"]
+    {
         for call in [
             "repeat('x', N)",
             "lpad('x', N, 'yz')",
