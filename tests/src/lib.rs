@@ -5,4 +5,5 @@ pub mod backtest;
 pub mod broker;
 pub mod live;
 pub mod proxy;
+pub mod readers;
 pub mod sim;

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use cardlens_engine::files::partition_of;
+use cardlens_engine::view::Desk;
 use cardlens_engine::{
     Clock, Deployment, Log, Metrics, Names, Outputs, Pace as WorkerPace, Retention, Shared,
     SystemClock, Topic, Worker, WorkerSetup,
@@ -44,13 +45,24 @@ pub struct Demo {
     pub partitions: u32,
 }
 
+/// The engine of the demo.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// Rules and settings.
+    pub deployment: &'a Deployment,
+    /// What partitions share.
+    pub shared: &'a Arc<Shared>,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// Where readers ask for views.
+    pub desk: Option<&'a Desk>,
+}
+
 /// What the threads of the demo share.
 #[derive(Clone, Copy)]
 struct Stage<'a> {
     log: &'a Log,
-    deployment: &'a Deployment,
-    shared: &'a Arc<Shared>,
-    metrics: &'a Metrics,
+    parts: Parts<'a>,
     shown: &'a Arc<Shown>,
     stop: &'a AtomicBool,
 }
@@ -66,13 +78,7 @@ impl Demo {
     ///
     /// # Errors
     /// The rules fail on the data, or the screen cannot be written to.
-    pub fn run(
-        &self,
-        deployment: &Deployment,
-        shared: &Arc<Shared>,
-        metrics: &Metrics,
-        stop: &Arc<AtomicBool>,
-    ) -> anyhow::Result<()> {
+    pub fn run(&self, parts: Parts<'_>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let log = Log::new(self.partitions, Retention { input: 10_000, outputs: 10_000 });
         let shown = Arc::new(Shown {
             sent: AtomicU64::new(0),
@@ -80,7 +86,7 @@ impl Demo {
             today: AtomicU64::new(0),
         });
         let (send, changes) = sync_channel::<Vec<u8>>(WAITING_MAX);
-        let stage = Stage { log: &log, deployment, shared, metrics, shown: &shown, stop };
+        let stage = Stage { log: &log, parts, shown: &shown, stop };
         let result = std::thread::scope(|scope| {
             let generator = scope.spawn(|| self.generate(stage));
             let worker = scope.spawn(|| {
@@ -88,7 +94,7 @@ impl Demo {
                 stop.store(true, Ordering::Relaxed);
                 result
             });
-            let screen = Screen::new(*self, &log, metrics, &shown);
+            let screen = Screen::new(*self, &log, parts.metrics, &shown);
             let shown = screen.show(&changes, stop);
             stop.store(true, Ordering::Relaxed);
             let panicked = "a thread of the demo panicked";
@@ -97,7 +103,7 @@ impl Demo {
             shown
         });
         result?;
-        print_table(&log, shared, &mut std::io::stdout().lock())?;
+        print_table(&log, parts.shared, &mut std::io::stdout().lock())?;
         Ok(())
     }
 
@@ -133,7 +139,8 @@ impl Demo {
     }
 
     fn work(&self, stage: Stage<'_>, send: SyncSender<Vec<u8>>) -> anyhow::Result<()> {
-        let Stage { log, deployment, shared, metrics, shown, stop } = stage;
+        let Stage { log, parts, shown, stop } = stage;
+        let Parts { deployment, shared, metrics, desk } = parts;
         let (source, sink) = log.join();
         let all: Vec<u32> = (0..self.partitions).collect();
         log.assign(&[&all]);
@@ -166,7 +173,7 @@ impl Demo {
             }),
             observer: Some(Box::new(observer)),
             health: Box::new(|_, _| {}),
-            desk: None,
+            desk: desk.cloned(),
         };
         Worker::new(source, sink, setup).run(stop)?;
         Ok(())

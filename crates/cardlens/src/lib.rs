@@ -17,6 +17,7 @@ pub mod logging;
 pub mod reference;
 pub mod registry;
 pub mod run;
+pub mod scans;
 pub mod signals;
 pub mod validate;
 mod verbs;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cardlens_engine::Metrics;
+use cardlens_engine::{Deployment, Metrics, Shared};
 use cardlens_lens::RuleSet;
 use cardlens_model::PartitionId;
 use clap::{CommandFactory as _, Parser as _};
@@ -17,6 +17,7 @@ use crate::exit::{Code, Failure};
 use crate::health::{Health, PartitionHealth};
 use crate::http::Server;
 use crate::logging::Logging;
+use crate::scans::{Scans, Served};
 use crate::signals::Stop;
 use crate::{backtest, demo, reference, registry, run, validate, wiring};
 
@@ -192,6 +193,8 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
     if let Some(server) = &server {
         say(&format!("metrics at http://{}/metrics, Ctrl-C ends\n", server.address()))?;
     }
+    let scans = demo_scans(&config, &deployment, &shared, &metrics)
+        .map_err(|error| Failure::of(Code::Unavailable, "start", error))?;
     let stop = Stop::on_signals(config.shutdown_timeout)
         .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
     let demo = demo::Demo {
@@ -201,7 +204,14 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
         seed: arguments.seed,
         partitions: arguments.partitions,
     };
-    let result = demo.run(&deployment, &shared, &metrics, &stop.flag());
+    let desk = scans.desk();
+    let parts = demo::Parts {
+        deployment: &deployment,
+        shared: &shared,
+        metrics: &metrics,
+        desk: Some(&desk),
+    };
+    let result = demo.run(parts, &stop.flag());
     if let Some(server) = server {
         server.stop();
     }
@@ -210,6 +220,23 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
         Err(error) if is_broken_pipe(&error) => Ok(()),
         result => result.map_err(|error| Failure::of(code_of(&error), "run the demo", error)),
     }
+}
+
+/// The demo's scan endpoint: where the configuration says, or at a free port of this machine.
+fn demo_scans(
+    config: &Config,
+    deployment: &Deployment,
+    shared: &Shared,
+    metrics: &Metrics,
+) -> anyhow::Result<Scans> {
+    let served = Served {
+        deployment,
+        shared,
+        windows: &config.time.windows,
+        recent_changes: config.scan.recent_changes,
+        instance: "demo",
+    };
+    Scans::start(config.scan.listen.as_deref().unwrap_or("127.0.0.1:0"), served, metrics)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -20,6 +20,7 @@ mod publish;
 mod recovery;
 mod rejects;
 mod seam;
+mod setup;
 mod snapshot;
 pub mod standings;
 mod tally;
@@ -37,5 +38,6 @@ pub use publish::Names;
 pub use seam::{
     Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };
+pub use setup::{Health, HealthReport, MakeDecoding, Observer, Pace, WorkerSetup};
 pub use snapshot::SnapshotStore;
-pub use worker::{Health, MakeDecoding, Observer, Pace, Worker, WorkerSetup};
+pub use worker::Worker;

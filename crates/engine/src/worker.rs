@@ -12,73 +12,14 @@ use std::time::Duration;
 use cardlens_model::{Day, PartitionId, Position, Record};
 use tracing::{debug, error, info, warn};
 
-use crate::decode::Decoding;
 use crate::partition::{Partition, SLICE, Shared};
 use crate::progress::Mark;
-use crate::publish::{Names, Publisher, SharedClock};
+use crate::publish::{Publisher, SharedClock};
 use crate::recovery::Recovery;
+use crate::setup::{Health, HealthReport, MakeDecoding, Observer, Pace, WorkerSetup};
 use crate::snapshot::SnapshotStore;
-use crate::view::{Desk, Readers, Room};
-use crate::{Action, Clock, Error, Metrics, Outputs, Polled, Progress, Sink, Source};
-
-/// How often and how much.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Longest a record waits for its transaction to commit.
-    pub commit_interval: Duration,
-    /// Most records in one transaction.
-    pub transaction_records_max: usize,
-    /// Time between two snapshots of a partition; none without one.
-    pub snapshot_interval: Option<Duration>,
-    /// A partition without input for so long follows the slowest active one.
-    pub idle_after: Option<Duration>,
-    /// Most bytes of state; no limit when absent.
-    pub memory_limit: Option<u64>,
-}
-
-/// Makes the decoder of a partition.
-pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
-
-/// Receives what was committed, for a view or a screen.
-pub type Observer = Box<dyn FnMut(&Outputs) + Send>;
-
-/// Told of partitions that start, stop and go.
-pub type HealthReport = Box<dyn FnMut(PartitionId, Option<Health>) + Send>;
-
-/// What the outside may know of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// Being restored.
-    Restoring,
-    /// Taking records.
-    Running,
-    /// Stopped, and why.
-    Stopped(String),
-}
-
-/// All that a worker needs besides its source and sink.
-pub struct WorkerSetup {
-    /// The time.
-    pub clock: Box<dyn Clock + Send + Sync>,
-    /// What all partitions share.
-    pub shared: Arc<Shared>,
-    /// How often and how much.
-    pub pace: Pace,
-    /// Name and topic that outputs carry.
-    pub names: Names,
-    /// Where snapshots go, if anywhere.
-    pub store: Option<SnapshotStore>,
-    /// Metrics.
-    pub metrics: Metrics,
-    /// Makes decoders.
-    pub decoding: MakeDecoding,
-    /// Told of every commit.
-    pub observer: Option<Observer>,
-    /// Told of partitions that start, stop and go.
-    pub health: HealthReport,
-    /// Where readers ask for views; there are none without one.
-    pub desk: Option<Desk>,
-}
+use crate::view::{Readers, Room};
+use crate::{Action, Error, Metrics, Polled, Progress, Sink, Source};
 
 /// A setup without its clock, which the publisher reads too.
 struct Parts {
@@ -250,11 +191,17 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 
     fn assigned(&mut self, partitions: Vec<PartitionId>) {
+        let all = self.source.partitions();
+        let topic = [self.setup.shared.topic.as_str()];
+        let gauge = self.setup.metrics.topic_partitions.with_label_values(&topic);
+        gauge.set(all.map_or(0, i64::from));
+        if let Some(readers) = &self.setup.readers {
+            readers.set_partitions(all);
+        }
         for partition in partitions {
             info!(partition = partition.0, "assigned");
             (self.setup.health)(partition, Some(Health::Restoring));
             if let Some(readers) = &mut self.setup.readers {
-                readers.set_partitions(self.source.partitions());
                 readers.assigned(partition);
             }
             self.restoring.insert(partition);
@@ -318,7 +265,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let took = now.saturating_sub(started).as_secs_f64();
         self.setup.metrics.recovery_seconds.set(took);
         match restored {
-            Ok(partition) => {
+            Ok(mut partition) => {
                 let customers = partition.table.customers();
                 info!(
                     partition = id.0,
@@ -328,6 +275,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     "restored"
                 );
                 partition.count_customers();
+                if let Some(readers) = &mut self.setup.readers {
+                    readers.restored(&mut partition, self.owned.len() + 1);
+                }
                 self.restoring.remove(&id);
                 (self.setup.health)(id, Some(Health::Running));
                 let owned = Owned {
@@ -339,12 +289,6 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     last_snapshot: now,
                 };
                 self.owned.insert(id, owned);
-                let count = self.owned.len();
-                if let Some((readers, owned)) =
-                    self.setup.readers.as_mut().zip(self.owned.get_mut(&id))
-                {
-                    readers.restored(&mut owned.partition, count);
-                }
                 Ok(())
             }
             Err(error) => self.failed_of(id, error),

@@ -12,3 +12,5 @@ mod crash;
 mod expected;
 mod golden;
 mod needs;
+mod pins;
+mod scans;

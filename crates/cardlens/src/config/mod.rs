@@ -57,6 +57,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// `[http] engine`: where to listen; nowhere when absent.
     pub http_engine: Option<String>,
+    /// `[scan]`.
+    pub scan: Scan,
     /// `[telemetry] log_format`.
     pub log_format: LogFormat,
     /// `shutdown_timeout`.
@@ -191,6 +193,15 @@ pub struct Privacy {
     pub check_id: bool,
     /// Also in merchants.
     pub check_merchant: bool,
+}
+
+/// What gateways may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// Where to listen; nowhere when absent.
+    pub listen: Option<String>,
+    /// Changes of segment kept in memory.
+    pub recent_changes: u32,
 }
 
 /// How log lines look.

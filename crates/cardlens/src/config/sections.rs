@@ -8,8 +8,8 @@ use cardlens_lens::WITHHELD_DEFAULT;
 use super::reader::{Found, Reader, Section, one_of};
 use super::tree::{Place, Table};
 use super::{
-    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Service, State, Time, input,
-    properties, zone,
+    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Scan, Service, State, Time,
+    input, properties, zone,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -29,7 +29,8 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
     let state = state(root);
     let output = output(root, input_topic);
     let privacy = privacy(root);
-    let http_engine = listen(root);
+    let http_engine = listen(root, "http", "engine", "127.0.0.1:8080");
+    let scan = scan(root);
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
     let telemetry = root.section("telemetry", "telemetry");
     let log_format = telemetry.choice("log_format", &formats).unwrap_or(LogFormat::Text);
@@ -45,6 +46,7 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
         output,
         privacy,
         http_engine,
+        scan,
         log_format,
         shutdown_timeout,
     }
@@ -359,12 +361,26 @@ fn withhold(section: Section<'_>, answered_for: bool) -> Vec<u16> {
     codes
 }
 
-fn listen(root: Section<'_>) -> Option<String> {
-    let section = root.section("http", "http");
-    let text = section.text("engine").filter(|text| !text.value.is_empty())?;
+fn scan(root: Section<'_>) -> Scan {
+    let listen = listen(root, "scan", "listen", "127.0.0.1:32011");
+    let section = root.section("scan", "scan");
+    let recent_changes = section.count("recent_changes", 0, 10_000_000).unwrap_or_default();
+    Scan { listen, recent_changes }
+}
+
+/// Where to listen; nowhere when empty.
+fn listen(
+    root: Section<'_>,
+    table: &'static str,
+    key: &'static str,
+    example: &str,
+) -> Option<String> {
+    let section = root.section(table, table);
+    let text = section.text(key).filter(|text| !text.value.is_empty())?;
     if !host_and_port(&text.value) {
-        let message = format!("`http.engine` is `{}`", text.value);
-        section.reader.fault_with(text.at, message, "host:port, such as \"127.0.0.1:8080\"");
+        let message = format!("`{table}.{key}` is `{}`", text.value);
+        let suggestion = format!("host:port, such as \"{example}\"");
+        section.reader.fault_with(text.at, message, suggestion);
     }
     Some(text.value)
 }

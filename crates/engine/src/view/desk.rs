@@ -25,8 +25,10 @@ const IDLE: Duration = Duration::from_secs(300);
 const PIN_UNUSED: Duration = Duration::from_secs(60);
 /// A view is brought forward at most so often.
 const FRESH: Duration = Duration::from_millis(250);
-/// And so that it takes at most one part in so many of the worker's time.
+/// And so that it takes at most one part in so many of the worker's time, unless a pin would be
+/// older than that.
 const SHARE: u32 = 10;
+const STALE: Duration = Duration::from_secs(10);
 /// Pins of all partitions.
 const PINS_MAX: usize = 4_096;
 /// Readers that wait for one partition.
@@ -258,6 +260,12 @@ impl Desk {
         self.count_pins(&state);
     }
 
+    /// Pins that readers hold.
+    #[must_use]
+    pub fn pins(&self) -> usize {
+        self.lock().pins.len()
+    }
+
     fn count_pins(&self, state: &State) {
         self.0.metrics.view_pins.set(i64::try_from(state.pins.len()).unwrap_or(i64::MAX));
     }
@@ -373,7 +381,9 @@ impl Desk {
         let mut state = self.lock();
         let Some(place) = state.places.get_mut(&pinned.partition) else { return };
         place.seat.view_bytes = view_bytes;
-        place.fresh_for = FRESH.max(took * SHARE);
+        // The first time everybody is made, which says nothing of the next.
+        let first = place.latest.is_none();
+        place.fresh_for = if first { FRESH } else { (took * SHARE).clamp(FRESH, STALE) };
         place.latest = Some(Arc::clone(pinned));
         let categories = pinned.has_categories();
         let (served, rest) = std::mem::take(&mut place.waiting)

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::RecordBatch;
 use cardlens_features::{Gatherer, Rows, Slot, WindowRow};
 use cardlens_lens::Judged;
 use cardlens_model::{Axis, Day};

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cardlens_features::{FeatureInfo, Plan, catalog as features};
-use cardlens_model::CategoryTable;
+use cardlens_lens::{Lens, RuleSet};
+use cardlens_model::{CategoryTable, Problem};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
+use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -14,7 +16,7 @@ use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use super::backend::{Backend, Board};
+use super::backend::{Backend, Board, Engines};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
 use super::schema::RelationSchema;
@@ -22,7 +24,7 @@ use super::shape::Meaning;
 use super::tables::{Relation, VIEWS, relations};
 use super::{functions, ops};
 use crate::Error;
-use crate::scan::{Description, Pin, PinRequest};
+use crate::scan::{Description, Pin, PinRequest, Predicate, Scan, Stored};
 
 /// Name of the one catalog; `public` is its default schema.
 const CATALOG: &str = "cardlens";
@@ -59,6 +61,8 @@ pub(super) struct Known {
     pub(super) relations: Vec<Arc<Relation>>,
     pub(super) definitions: Vec<Definition>,
     pub(super) categories: CategoryTable,
+    /// The rules, compiled when somebody asks for the first time.
+    lens: OnceLock<Arc<Lens>>,
     comments: Arc<Comments>,
 }
 
@@ -70,6 +74,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// The catalogue of all partitions that engines serve at `host:port` each.
+    #[must_use]
+    pub fn new(engines: Vec<String>) -> Self {
+        Self::with(Backend::Engines(Arc::new(Engines::new(engines))))
+    }
+
     /// The catalogue of the customers of some rows in memory: for tests.
     #[must_use]
     pub fn fixed(fixed: Fixed) -> Self {
@@ -164,8 +174,43 @@ impl Known {
         let definitions = definitions::all(description, &catalog)
             .map_err(|error| Error::Refused(error.to_string()))?;
         let comments = Arc::new(comments(&relations, &definitions));
-        Ok(Self { meaning, relations, definitions, categories, comments })
+        let lens = OnceLock::new();
+        Ok(Self { meaning, relations, definitions, categories, lens, comments })
     }
+
+    /// The rules in force.
+    pub(super) fn lens(&self) -> Result<Arc<Lens>, DataFusionError> {
+        if let Some(lens) = self.lens.get() {
+            return Ok(Arc::clone(lens));
+        }
+        let rules = RuleSet::parse(&self.meaning.description.rules_files)
+            .map_err(|problems| faults(&problems))?;
+        let lens = Arc::new(self.compile(rules)?);
+        Ok(Arc::clone(self.lens.get_or_init(|| lens)))
+    }
+
+    /// Compiles rules over the features that engines hold.
+    pub(super) fn compile(&self, rules: RuleSet) -> Result<Lens, DataFusionError> {
+        let names = rules.feature_names();
+        let held = |name: &&String| self.meaning.description.form(name).is_some();
+        let plan = Plan::new(&names, &self.categories).map_err(|unknown| {
+            let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            DataFusionError::Plan(unknown.join("; "))
+        })?;
+        if let Some(missing) = names.iter().find(|name| !held(name)) {
+            return Err(DataFusionError::Plan(format!(
+                "`{missing}` is computed for rules in force only; see in_features of the table \
+                 feature_catalog for what can be previewed"
+            )));
+        }
+        Lens::compile(rules, &plan.schema()).map_err(|problems| faults(&problems))
+    }
+}
+
+/// Faults of rules, in one line.
+pub(super) fn faults(problems: &[Problem]) -> DataFusionError {
+    let all: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+    DataFusionError::Plan(all.join("; "))
 }
 
 /// All features at the windows of the view, those of the rules among them.
@@ -232,6 +277,19 @@ fn comments(relations: &[Arc<Relation>], definitions: &[Definition]) -> Comments
 pub(super) struct Taken {
     pub(super) engine: usize,
     pub(super) pin: Pin,
+}
+
+impl Taken {
+    /// A scan of all of it.
+    pub(super) fn scan(
+        &self,
+        relation: Stored,
+        columns: Vec<String>,
+        predicates: Vec<Predicate>,
+    ) -> Scan {
+        let Pin { pin, partition, epoch, .. } = self.pin;
+        Scan { pin, partition, epoch, relation, columns, predicates, rows: None, limit: None }
+    }
 }
 
 /// What one statement sees: shared by all of its tables and readers.

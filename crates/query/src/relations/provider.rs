@@ -120,16 +120,9 @@ impl Rows {
         let Some(taken) = pins.get(&self.partition).cloned() else {
             return Ok(stream::empty().boxed());
         };
-        let scan = Scan {
-            pin: taken.pin.pin,
-            partition: taken.pin.partition,
-            epoch: taken.pin.epoch,
-            relation: self.relation.stored,
-            columns: self.reads(),
-            predicates: self.predicates.clone(),
-            rows: None,
-            limit: self.limit.filter(|_| !self.relation.by_need).map(|limit| limit as u64),
-        };
+        let scan = taken.scan(self.relation.stored, self.reads(), self.predicates.clone());
+        let limit = self.limit.filter(|_| !self.relation.by_need).map(|limit| limit as u64);
+        let scan = Scan { limit, ..scan };
         let rows = self.picture.backend.scan(taken.engine, scan).await?;
         let converted = rows.map(move |batch| self.convert(&batch?, &taken.pin));
         Ok(converted.boxed())

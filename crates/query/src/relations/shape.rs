@@ -100,7 +100,8 @@ impl Meaning {
             .map(|(place, _)| place)
     }
 
-    fn on_axis(&self, axis: i64, place: i64) -> Option<&str> {
+    /// The name of a place on an axis, by the axis' own place.
+    pub(super) fn on_axis(&self, axis: i64, place: i64) -> Option<&str> {
         let names = match axis {
             0 => Names::Tiers,
             1 => Names::Needs,

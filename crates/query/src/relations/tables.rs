@@ -174,7 +174,7 @@ fn customers(meaning: &Meaning) -> Relation {
             "Time of the last purchase or cash advance that counts, within 400 days.",
         )
         .maybe("first_seen_on", plain("first_seen", Form::Day), "Day of the first record.")
-        .of("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
+        .maybe("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
         .of("sequence", plain("sequence", Form::Int), "Changes of segment so far.")
         .of("rules_version", Shape::RulesVersion, "Version of the rule set in force.")
         .of("partition", Shape::Partition, "Partition of the input that the customer is in.")
@@ -188,7 +188,7 @@ fn customers(meaning: &Meaning) -> Relation {
 fn features(meaning: &Meaning, catalog: &[FeatureInfo]) -> Relation {
     let mut builder = Builder::new(meaning)
         .of("customer_id", id(), ID)
-        .of("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
+        .maybe("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
         .maybe("watermark", Shape::Watermark, "How far the partition's event time has come.");
     for column in &meaning.description.columns {
         if let Some(feature) = catalog.iter().find(|feature| feature.name == column.name) {
@@ -215,7 +215,7 @@ fn customer_needs(meaning: &Meaning) -> Relation {
         .of("source", Shape::Constant("behaviour"), "What the need was found in.")
         .of("score", plain(explode::SCORE, Form::Float), "Score as of now, from 0 to 1.")
         .maybe("since", plain(explode::SINCE, Form::Day), "First day held.")
-        .of("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
+        .maybe("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
         .build(
             "customer_needs",
             "One row a customer and need held: many needs a customer.",

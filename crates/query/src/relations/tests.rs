@@ -34,3 +34,24 @@ async fn counts_without_columns() {
     let got = ask(&catalog(), "SELECT count(*) AS n FROM customers").await;
     assert!(got.contains("| 100 |"), "{got}");
 }
+
+#[tokio::test]
+async fn functions_answer() {
+    let catalog = catalog();
+    let got = ask(&catalog, "SELECT mcc_category('5541') AS a, mcc_category('9999') AS b").await;
+    assert!(got.contains("fuel") && got.contains("other"), "{got}");
+    let got = ask(&catalog, "SELECT * FROM customer_timeline('C00007')").await;
+    assert!(got.contains("entered"), "{got}");
+    let explained = "SELECT count(DISTINCT rule), count(*) FROM explain_customer('C00007')";
+    let got = ask(&catalog, explained).await;
+    assert!(!got.contains("| 0 "), "{got}");
+    let got = ask(&catalog, "SELECT count(*) FROM explain_customer('nobody')").await;
+    assert!(got.contains("| 0 "), "{got}");
+    let previewed =
+        "SELECT customers, matching FROM preview_rule('txn_30d >= 0') WHERE part = 'all'";
+    let got = ask(&catalog, previewed).await;
+    assert!(got.contains("| 100       | 100      |"), "{got}");
+    let statement = catalog.statement().await.unwrap();
+    let error = statement.context().sql("SELECT * FROM preview_rule('nosuch > 1')").await;
+    assert!(error.unwrap_err().to_string().contains("nosuch"));
+}

@@ -27,6 +27,7 @@ pub fn describe(
         rules_version: rules.version,
         rules_name: rules.name.clone(),
         rules_digest: rules.digest.clone(),
+        rules_files: rules.files().to_vec(),
         currency_exponent,
         windows: windows.to_vec(),
         columns: columns.collect(),

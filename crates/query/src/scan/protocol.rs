@@ -134,6 +134,8 @@ pub struct Description {
     pub rules_name: String,
     /// Digest of its files.
     pub rules_digest: String,
+    /// Names and texts of its files.
+    pub rules_files: Vec<(String, String)>,
     /// Digits after the decimal point of the reporting currency.
     pub currency_exponent: u8,
     /// Windows of the exported features, in days.
@@ -287,4 +289,57 @@ pub struct Scan {
     pub rows: Option<(u64, u64)>,
     /// Most rows.
     pub limit: Option<u64>,
+}
+
+/// What an engine says of itself and its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Its name.
+    pub instance: String,
+    /// Version of its rule set.
+    pub rules_version: u32,
+    /// Digest of its rule set.
+    pub rules_digest: String,
+    /// Changes with anything that [`Description`] says.
+    pub description_digest: String,
+    /// Partitions that it owns.
+    pub partitions: Vec<PartitionState>,
+    /// How many the topic has, where it knows.
+    pub partitions_all: Option<u32>,
+}
+
+/// Actions of the endpoint, beside the scan itself.
+pub(super) mod action {
+    /// Answers a [`super::Listing`].
+    pub(in crate::scan) const LIST: &str = "list";
+    /// Answers a [`super::Description`].
+    pub(in crate::scan) const DESCRIBE: &str = "describe";
+    /// Takes a [`super::PinRequest`] and answers a [`super::Pin`].
+    pub(in crate::scan) const PIN: &str = "pin";
+    /// Takes a list of numbers of pins.
+    pub(in crate::scan) const UNPIN: &str = "unpin";
+}
+
+/// Why an engine turns a request away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Refused {
+    /// The partition is not owned, or not by the ownership named.
+    Moved,
+    /// It is being restored, or was stopped.
+    NotRunning,
+    /// The pin is not there any more.
+    PinExpired,
+    /// A bound was met.
+    Busy,
+    /// The request is at fault.
+    Request,
+}
+
+/// Goes with the status of a request that was turned away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) refused: Refused,
+    pub(super) partition: Option<u32>,
+    pub(super) detail: String,
 }

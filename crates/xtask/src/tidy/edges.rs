@@ -68,7 +68,7 @@ const ONLY: [(&str, &[&str]); 8] = [
     ("axum", &["cardlens"]),
     ("clap", &["cardlens", "cardlens-benches", "xtask"]),
     ("anyhow", &["cardlens", "cardlens-tests", "cardlens-benches", "xtask"]),
-    ("datafusion", &["cardlens-query", "cardlens-benches"]),
+    ("datafusion", &["cardlens-query", "cardlens-tests", "cardlens-benches"]),
     ("pgwire", &["cardlens-query"]),
     ("arrow-flight", &["cardlens-query"]),
     ("tonic", &["cardlens-query"]),

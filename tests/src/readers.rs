@@ -1,0 +1,167 @@
+//! Engines on the in-process log that can be read: workers with a desk, and scan endpoints.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cardlens::generator::Generator;
+use cardlens_engine::files::partition_of;
+use cardlens_engine::view::{Desk, Layout};
+use cardlens_engine::{
+    Clock, Deployment, Log, LogSink, LogSource, Metrics, Names, Pace, Retention, Shared,
+    SystemClock, Worker, WorkerSetup,
+};
+use cardlens_model::{Day, PartitionId};
+use cardlens_query::scan::{Endpoint, Setup, describe};
+
+use crate::backtest::default_rules;
+
+/// Windows of the views.
+pub const WINDOWS: [u16; 4] = [7, 30, 90, 365];
+
+/// A clock that the test moves.
+#[derive(Debug, Clone, Default)]
+pub struct HandClock(Arc<AtomicU64>);
+
+impl HandClock {
+    /// Moves it.
+    pub fn forward(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap();
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A deployment of the built-in rules on a log.
+pub struct Stage {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// What partitions share.
+    pub shared: Arc<Shared>,
+    /// The log.
+    pub log: Log,
+}
+
+/// Records of made-up customers: id and JSON.
+#[must_use]
+pub fn records(seed: u64, customers: u32, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let made = Generator::new(seed, customers, Day(20_000)).take(count);
+    made.map(|record| (record.key, record.json)).collect()
+}
+
+impl Stage {
+    /// An empty log.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        let deployment = Deployment::new(default_rules());
+        let shared = deployment.shared().unwrap();
+        Self { deployment, shared, log: Log::new(partitions, Retention::ALL) }
+    }
+
+    /// Appends a record to the partition of its customer.
+    pub fn append(&self, (customer, json): &(Vec<u8>, Vec<u8>)) {
+        let partition = PartitionId(partition_of(customer, self.log.partitions()));
+        self.log.append(partition, customer, json, 0);
+    }
+
+    /// Columns of the views.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.shared, &WINDOWS).unwrap()
+    }
+
+    /// A desk whose time is a clock's.
+    #[must_use]
+    pub fn desk(&self, clock: Box<dyn Clock + Send + Sync>) -> Desk {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        Desk::new(self.layout(), 10_000, clock, metrics)
+    }
+
+    /// A worker whose partitions can be read.
+    #[must_use]
+    pub fn worker(&self, desk: Option<Desk>, commit: Duration) -> Worker<LogSource, LogSink> {
+        let (source, sink) = self.log.join();
+        let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
+        let setup = WorkerSetup {
+            clock: Box::new(SystemClock::new()),
+            shared: Arc::clone(&self.shared),
+            pace: Pace {
+                commit_interval: commit,
+                transaction_records_max: if commit.is_zero() { 1 } else { 20_000 },
+                snapshot_interval: None,
+                idle_after: None,
+                memory_limit: None,
+            },
+            names: Names { service: "readers".into(), input: "cards".into() },
+            store: None,
+            metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+            decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
+            observer: None,
+            health: Box::new(|_, _| {}),
+            desk,
+        };
+        Worker::new(source, sink, setup)
+    }
+}
+
+/// A worker on a thread, with its scan endpoint. It ends when it is dropped.
+pub struct Engine {
+    endpoint: Option<Endpoint>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// Where its views are asked for.
+    pub desk: Desk,
+}
+
+impl Engine {
+    /// Starts it, as the log's next member.
+    #[must_use]
+    pub fn start(stage: &Stage, name: &str) -> Self {
+        let desk = stage.desk(Box::new(SystemClock::new()));
+        let description = describe(&stage.deployment, &stage.shared, desk.layout(), (&WINDOWS, 2));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let setup = Setup {
+            desk: desk.clone(),
+            description: Arc::new(description),
+            instance: name.to_owned(),
+        };
+        let endpoint = Endpoint::start(listener, setup).unwrap();
+        let mut worker = stage.worker(Some(desk.clone()), Duration::from_millis(5));
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || worker.run(&stopped).unwrap());
+        Self { endpoint: Some(endpoint), stop, thread: Some(thread), desk }
+    }
+
+    /// Where it answers scans.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.endpoint.as_ref().unwrap().address().to_string()
+    }
+
+    /// Answers no scans any more.
+    pub fn hang_up(&mut self) {
+        self.endpoint = None;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the worker failed");
+        }
+    }
+}
