@@ -6,6 +6,7 @@
 
 pub mod budget;
 mod error;
+pub mod flight_sql;
 pub mod front;
 pub mod pg;
 pub mod relations;
