@@ -8,6 +8,7 @@ pub mod budget;
 mod error;
 pub mod flight_sql;
 pub mod front;
+pub mod gateway;
 pub mod pg;
 pub mod relations;
 pub mod scan;
