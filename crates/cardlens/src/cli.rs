@@ -45,6 +45,8 @@ pub enum Verb {
     Run(Run),
     /// Show everything at work on made-up customers, without Kafka or network
     Demo(Demo),
+    /// Answer SQL over running engines until asked to stop
+    Gateway(Gateway),
     /// Judge history from files: CSV (also gzip), JSON lines or Parquet
     Backtest(Backtest),
     /// Score the needs of a backtest against labels
@@ -116,6 +118,17 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub partitions: u32,
+}
+
+/// `cardlens gateway`.
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// Configuration; several files are laid over each other in order
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Longest time to leave after SIGTERM; otherwise that of the configuration
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Option<Duration>,
 }
 
 /// `cardlens backtest`.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 pub mod eval;
 pub mod exit;
+pub mod gateway;
 pub mod generator;
 pub mod health;
 pub mod http;

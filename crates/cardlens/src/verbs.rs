@@ -18,7 +18,7 @@ use crate::http::Server;
 use crate::logging::Logging;
 use crate::scans::{Scans, Served};
 use crate::signals::Stop;
-use crate::{backtest, demo, reference, registry, run, validate, wiring};
+use crate::{backtest, demo, gateway, reference, registry, run, validate, wiring};
 
 /// Variables of the process, read once.
 type Environment = Vec<(String, String)>;
@@ -51,6 +51,7 @@ fn act(cli: Cli, environment: Environment) -> Result<(), Failure> {
     match cli.verb {
         Verb::Run(arguments) => act_run(&arguments, logs, environment),
         Verb::Demo(arguments) => act_demo(&arguments, logs, environment),
+        Verb::Gateway(arguments) => act_gateway(&arguments, logs, environment),
         Verb::Backtest(arguments) => act_backtest(&arguments, logs, environment),
         Verb::Eval(arguments) => act_eval(arguments),
         Verb::Validate(arguments) => act_validate(&arguments, environment),
@@ -222,6 +223,39 @@ fn demo_scans(
         instance: "demo",
     };
     Scans::start(config.scan.listen.as_deref().unwrap_or("127.0.0.1:0"), served, metrics)
+}
+
+fn act_gateway(
+    arguments: &cli::Gateway,
+    logs: Logs,
+    environment: Environment,
+) -> Result<(), Failure> {
+    let mut config = Config::load(&arguments.config, environment.iter().cloned(), Purpose::Gateway)
+        .map_err(|problems| Failure::config("load the configuration", problems))?;
+    if let Some(timeout) = arguments.shutdown_timeout {
+        config.shutdown_timeout = timeout;
+    }
+    start_logs(logs, config.log_format, 0, &environment);
+    let setup =
+        gateway::setup(&config).map_err(|error| Failure::of(Code::Config, "start", error))?;
+    let registry = registry::registry()
+        .map_err(|error| Failure::of(Code::Failed, "register the metrics", error))?;
+    let health = Health::default();
+    let server = match &config.http_gateway {
+        Some(address) => Some(
+            Server::start(address, registry, health.clone())
+                .map_err(|error| Failure::of(Code::Unavailable, "start", error))?,
+        ),
+        None => None,
+    };
+    let stop = Stop::on_signals(config.shutdown_timeout)
+        .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
+    tracing::info!(pgwire = config.sql.pgwire, flight = config.sql.flight, "serving SQL");
+    let result = gateway::run(setup, &health, &stop.flag());
+    if let Some(server) = server {
+        server.stop();
+    }
+    result.map_err(|error| Failure::of(Code::Failed, "serve SQL", error))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

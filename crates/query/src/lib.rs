@@ -4,8 +4,14 @@
 //! gateway plans, joins and aggregates over all of them in a process of its own, so that no
 //! statement can disturb the stream.
 
+pub mod budget;
 mod error;
+pub mod flight_sql;
+pub mod front;
+pub mod gateway;
+pub mod pg;
 pub mod relations;
 pub mod scan;
+pub mod session;
 
 pub use error::{Action, Error};

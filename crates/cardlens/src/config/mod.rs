@@ -9,6 +9,7 @@ mod input;
 mod properties;
 mod reader;
 mod sections;
+mod sql;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -34,6 +35,8 @@ pub const HORIZON_DAYS: u16 = 400;
 pub enum Purpose {
     /// `run`: brokers and one input.
     Run,
+    /// `gateway`: engines.
+    Gateway,
     /// Verbs that need no broker: nothing.
     Local,
 }
@@ -59,6 +62,10 @@ pub struct Config {
     pub http_engine: Option<String>,
     /// `[scan]`.
     pub scan: Scan,
+    /// `[http] gateway`: the same for the gateway.
+    pub http_gateway: Option<String>,
+    /// `[gateway]`, `[sql]` and `[tls]`.
+    pub sql: Sql,
     /// `[telemetry] log_format`.
     pub log_format: LogFormat,
     /// `shutdown_timeout`.
@@ -211,6 +218,48 @@ pub struct Scan {
     pub listen: Option<String>,
     /// Changes of segment kept in memory.
     pub recent_changes: u32,
+}
+
+/// What analysts are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sql {
+    /// Scan endpoints of engines.
+    pub engines: Vec<String>,
+    /// Where the Postgres wire listens; nowhere when absent.
+    pub pgwire: Option<String>,
+    /// Where Flight SQL listens; nowhere when absent.
+    pub flight: Option<String>,
+    /// Longest run of a statement.
+    pub statement_timeout: Duration,
+    /// Memory of all statements together.
+    pub memory_limit: u64,
+    /// Most connections of the Postgres wire.
+    pub max_connections: u32,
+    /// Statements that run at one time.
+    pub running: u32,
+    /// Statements that wait for their turn.
+    pub waiting: u32,
+    /// Most rows of a result.
+    pub result_rows: u32,
+    /// Most bytes of a result.
+    pub result_bytes: u64,
+    /// Whether this machine comes in without a password.
+    pub loopback_without_password: bool,
+    /// Whether passwords travel without encryption.
+    pub insecure: bool,
+    /// Who may ask.
+    pub roles: Vec<SqlRole>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+/// Who may ask, and what they see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlRole {
+    /// The name to log in with.
+    pub name: String,
+    /// Where the secret is.
+    pub secret_file: PathBuf,
 }
 
 /// How log lines look.
