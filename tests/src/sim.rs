@@ -73,6 +73,9 @@ fn damage(store: &Path, dice: &mut Dice) {
     }
     let file = &files[usize::try_from(dice.below(files.len() as u64)).unwrap()];
     let mut bytes = std::fs::read(file).unwrap();
+    if bytes.is_empty() {
+        return; // cut off altogether before
+    }
     let at = usize::try_from(dice.below(bytes.len() as u64)).unwrap();
     if dice.below(2) == 0 {
         bytes[at] ^= 0x40;

@@ -99,7 +99,18 @@ fn check(case: &Case, seed: u64) {
             break;
         }
         let logs = || instances.iter().map(Instance::log).collect::<String>();
-        assert!(started.elapsed() < SETTLE, "{found} of {wanted} changes\n{}", logs());
+        if started.elapsed() > SETTLE {
+            let found_events = events_of_topic(&broker, CHANGES);
+            for (customer, events) in &expected {
+                let told = found_events.get(customer).map_or(&[][..], |told| told);
+                let same = events.iter().zip(told).take_while(|(one, other)| one == other).count();
+                if told.len() < events.len() {
+                    eprintln!("{customer}: {same} of {} as expected, then", events.len());
+                    eprintln!("expected {:?}\n    told {:?}", events.get(same), told.get(same));
+                }
+            }
+            panic!("{found} of {wanted} changes\n{}", logs());
+        }
     }
     let found = events_of_topic(&broker, CHANGES);
     for (customer, events) in &expected {
