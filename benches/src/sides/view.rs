@@ -79,7 +79,7 @@ impl Running {
                 deployment.decoding(&decoding_shared, cardlens_engine::Format::Json)
             }),
             observer: None,
-            health: Box::new(|_, _| {}),
+            health: Box::new(|_| {}),
             desk: desk.clone(),
         };
         log.assign(&[&[0]]);

@@ -131,7 +131,7 @@ impl Stage {
             metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
             decoding: Box::new(move || deployment.decoding(&shared, crate::Format::Json)),
             observer: None,
-            health: Box::new(|_, _| {}),
+            health: Box::new(|_| {}),
             desk: Some(desk.clone()),
         };
         Worker::new(source, sink, setup)
