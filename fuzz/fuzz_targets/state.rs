@@ -18,9 +18,11 @@ use cardlens_model::{
 use cardlens_wire::{Decoder, DecoderConfig};
 use libfuzzer_sys::fuzz_target;
 
-/// Magic and version before the first frame, and the bytes of a frame before its packed part.
+/// Magic and version before the first frame, the bytes of a frame before its pieces, and the bytes
+/// that a piece stands for.
 const HEAD: usize = 12;
 const FRAME_HEAD: usize = 12;
+const PIECE: usize = 1 << 16;
 /// Bytes of an edit: where, what is done, with what.
 const EDIT: usize = 4;
 
@@ -82,26 +84,42 @@ fn parts(mut bytes: &[u8]) -> Vec<Vec<u8>> {
             let word = head[at..at + 4].try_into().expect("four bytes are four bytes");
             u32::from_le_bytes(word) as usize
         };
-        let (packed, after) = rest.split_at(word(0));
-        parts.push(zstd::bulk::decompress(packed, word(4)).expect("it was packed"));
+        let (pieces, after) = rest.split_at(word(0));
+        parts.push(unpacked(pieces, word(4)));
         bytes = after;
     }
     parts
 }
 
-/// A table of such parts, with checksums that are right.
+/// What the pieces of a frame stand for.
+fn unpacked(mut pieces: &[u8], len: usize) -> Vec<u8> {
+    let mut part = Vec::new();
+    while let Some((length, rest)) = pieces.split_first_chunk::<4>() {
+        let (piece, after) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        let wanted = PIECE.min(len - part.len());
+        if piece.len() == wanted {
+            part.extend_from_slice(piece);
+        } else {
+            part.extend(zstd::bulk::decompress(piece, wanted).expect("it was packed"));
+        }
+        pieces = after;
+    }
+    part
+}
+
+/// A table of such parts, nothing packed, with checksums that are right.
 fn framed(parts: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = WRITTEN.0[..HEAD].to_vec();
     for part in parts {
-        let packed = zstd::bulk::compress(part, 1).expect("memory packs into memory");
+        let length = |bytes: usize| u32::try_from(bytes).expect("an input is small").to_le_bytes();
+        let piece = |piece: &[u8]| [&length(piece.len())[..], piece].concat();
+        let pieces: Vec<u8> = part.chunks(PIECE).flat_map(piece).collect();
         let start = bytes.len();
-        for length in [packed.len(), part.len()] {
-            let length = u32::try_from(length).expect("an input is small");
-            bytes.extend_from_slice(&length.to_le_bytes());
-        }
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[start..]), &packed);
+        bytes.extend_from_slice(&length(pieces.len()));
+        bytes.extend_from_slice(&length(part.len()));
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[start..]), &pieces);
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        bytes.extend_from_slice(&packed);
+        bytes.extend_from_slice(&pieces);
     }
     bytes
 }

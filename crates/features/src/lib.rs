@@ -16,6 +16,7 @@ mod clock;
 mod distinct;
 mod error;
 mod export;
+mod frame;
 mod gather;
 mod index;
 mod ledger;

@@ -1,10 +1,9 @@
 //! A table as bytes.
 //!
 //! Owns the format. A head (clock, categories, number of customers), then sections of customers in
-//! the order of their slots. Head and sections are frames of their length, their length unpacked,
-//! a CRC-32C and a zstd block. Within a section every field is a plane of its own: the bytes of one
-//! field of all postings next to one another, which packs to about half of what rows pack to.
-//! Integers are little-endian. Postings that no longer count are left out, so that a table that was
+//! the order of their slots. Head and sections are frames. Within a section every field is a plane
+//! of its own: the bytes of one field of all postings next to one another, which packs to about half
+//! of what rows pack to. Integers are little-endian. Postings that no longer count are left out, so that a table that was
 //! read gives the same rows as the one that was written, though its memory may be laid out
 //! differently. Reading is total: damaged bytes are an error, and nothing is allocated
 //! beyond what a section may hold. Knows nothing of positions and files.
@@ -16,23 +15,19 @@ use cardlens_model::{Category, CategoryTable, DAY_MS, Day, EventTime, Kind};
 use crate::{
     Error,
     clock::ClockState,
+    frame::{self, Packer},
     ledger::{Reach, Slot},
     posting::{Entry, Posting},
     table::{Table, TableConfig},
 };
 
 /// Version of the format.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"clledger";
-/// Fast, and the planes do most of the packing.
-const LEVEL: i32 = 1;
 /// A section ends with the customer that makes it reach one of these.
 const SECTION_CUSTOMERS: usize = 1 << 14;
-const SECTION_POSTINGS: usize = 1 << 18;
-/// A frame never unpacks to more; one customer of 20 million postings would.
-const FRAME_BYTES_MAX: usize = 1 << 30;
-/// Bytes of a frame before its packed part.
-const FRAME_HEAD: usize = 12;
+/// A mebibyte of postings: every plane is taken from them while they are in the cache.
+const SECTION_POSTINGS: usize = 1 << 16;
 
 /// No day that arithmetic was done with lies further from 1970: postings have 16 bits for theirs.
 const DAYS_MAX: i32 = 1 << 17;
@@ -48,9 +43,10 @@ const LOW_PLANES: [(u32, u64); 9] =
 pub fn encode(table: &Table, out: &mut Vec<u8>) {
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
+    let mut packer = Packer::new();
     let mut raw = Vec::new();
     head(table, &mut raw);
-    frame(&raw, out);
+    packer.frame(&raw, out);
     let customers = table.customers();
     let mut from = 0;
     while from < customers {
@@ -65,7 +61,7 @@ pub fn encode(table: &Table, out: &mut Vec<u8>) {
         }
         raw.clear();
         section(table, from..until, &mut raw);
-        frame(&raw, out);
+        packer.frame(&raw, out);
         from = until;
     }
 }
@@ -83,12 +79,12 @@ pub fn decode(bytes: &[u8], config: TableConfig) -> Result<Table, Error> {
     if version != VERSION {
         return Err(Error::Version { found: version });
     }
-    let raw = input.frame()?;
+    let raw = frame::read(&mut input.bytes)?;
     let head = Head::read(&raw, &config)?;
     let mut table = Table::new(config);
     table.clock.restore(head.clock);
     while table.customers() < head.customers {
-        let raw = input.frame()?;
+        let raw = frame::read(&mut input.bytes)?;
         let before = table.customers();
         read_section(&mut table, &raw, &head)?;
         if table.customers() == before {
@@ -117,16 +113,6 @@ fn small(count: usize) -> u32 {
 fn day(read: i32, none: i32) -> Result<i32, Error> {
     let usable = read == none || (-DAYS_MAX..=DAYS_MAX).contains(&read);
     if usable { Ok(read) } else { Err(damaged("a day")) }
-}
-
-fn frame(raw: &[u8], out: &mut Vec<u8>) {
-    let packed = zstd::bulk::compress(raw, LEVEL).expect("memory packs into memory");
-    let start = out.len();
-    out.extend_from_slice(&small(packed.len()).to_le_bytes());
-    out.extend_from_slice(&small(raw.len()).to_le_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[start..]), &packed);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out.extend_from_slice(&packed);
 }
 
 /// What stands before the customers.
@@ -218,13 +204,14 @@ fn section(table: &Table, slots: Range<usize>, out: &mut Vec<u8>) {
     // Days as steps from posting to posting; those of the next customer step back, which wraps.
     let days = || postings.iter().map(|posting: &Posting| (posting.high >> 48) as u16);
     let before = || std::iter::once(0).chain(days());
-    plane(out, days().zip(before()).map(|(day, before)| [(day.wrapping_sub(before) >> 8) as u8]));
-    plane(out, days().zip(before()).map(|(day, before)| [(day.wrapping_sub(before) & 255) as u8]));
+    let steps = || days().zip(before()).map(|(day, before)| day.wrapping_sub(before));
+    out.extend(steps().map(|step| (step >> 8) as u8));
+    out.extend(steps().map(|step| (step & 255) as u8));
     for (shift, mask) in HIGH_PLANES {
-        plane(out, postings.iter().map(|posting| [(posting.high >> shift & mask & 255) as u8]));
+        out.extend(postings.iter().map(|posting| (posting.high >> shift & mask & 255) as u8));
     }
     for (shift, mask) in LOW_PLANES {
-        plane(out, postings.iter().map(|posting| [(posting.low >> shift & mask & 255) as u8]));
+        out.extend(postings.iter().map(|posting| (posting.low >> shift & mask & 255) as u8));
     }
     plane(out, ids.iter().map(|id| id.to_le_bytes()));
 }
@@ -361,23 +348,6 @@ impl<'a> Input<'a> {
     fn i64(&mut self) -> Result<i64, Error> {
         Ok(i64::from_le_bytes(self.array()?))
     }
-
-    fn frame(&mut self) -> Result<Vec<u8>, Error> {
-        let head = self.take(FRAME_HEAD)?;
-        let mut fields = Input { bytes: head };
-        let (packed_len, raw_len) = (fields.u32()? as usize, fields.u32()? as usize);
-        let checksum = fields.u32()?;
-        let packed = self.take(packed_len)?;
-        let found = crc32c::crc32c_append(crc32c::crc32c(&head[..8]), packed);
-        if found != checksum {
-            return Err(damaged("a checksum does not match"));
-        }
-        if raw_len > FRAME_BYTES_MAX {
-            return Err(damaged("a section is too large"));
-        }
-        let raw = zstd::bulk::decompress(packed, raw_len);
-        raw.ok().filter(|raw| raw.len() == raw_len).ok_or(damaged("a section does not unpack"))
-    }
 }
 
 #[cfg(test)]
@@ -407,11 +377,11 @@ mod tests {
         let mut written = Vec::new();
         encode(&Table::new(config()), &mut written);
         let (begin, frames) = written.split_at(MAGIC.len() + 4);
-        let mut raw = Input { bytes: frames }.frame()?;
+        let mut raw = frame::read(&mut &frames[..])?;
         raw[0] = 1;
         raw[at..at + bytes.len()].copy_from_slice(bytes);
         let mut forged = begin.to_vec();
-        frame(&raw, &mut forged);
+        Packer::new().frame(&raw, &mut forged);
         decode(&forged, config())
     }
 
