@@ -20,7 +20,7 @@ use crate::load::population::Population;
 use crate::rivals::plain;
 
 pub use durable::{Durable, INTERVAL_S, Restored};
-pub use kafka::TOPIC;
+pub use kafka::{Ran, TOPIC};
 pub use midnights::Days;
 pub use scale::{BURST, Burst, HISTORY, Memory};
 

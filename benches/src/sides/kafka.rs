@@ -11,14 +11,36 @@ use cardlens::run::Engine;
 use cardlens_engine::{Metrics, Polled, Source};
 use cardlens_kafka::{KafkaConfig, Topics};
 use cardlens_model::Position;
+use serde::{Deserialize, Serialize};
 
 use crate::load::rules::faults;
 use crate::load::w1::Answer;
+use crate::measure::{Cost, Stopwatch};
 
 /// The input topic.
 pub const TOPIC: &str = "w1";
 /// Longest time in which nothing arrives before a side gives up.
 const STALLED: Duration = Duration::from_secs(60);
+
+/// What the product did, and what it did up to the middle of the records.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Ran {
+    /// All of it.
+    pub all: Part,
+    /// The first half, by which most customers had their first segments.
+    pub half: Part,
+}
+
+/// Records committed, changes told, and what both took.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// Records.
+    pub records: u64,
+    /// Changes.
+    pub changes: u64,
+    /// Since the process began.
+    pub cost: Cost,
+}
 
 /// Topics of one run.
 fn topics(run: &str) -> Topics {
@@ -94,7 +116,8 @@ fn configuration(bootstrap: &str, run: &str, directory: &Path) -> Result<Config>
 ///
 /// # Errors
 /// The engine stops for a reason of its own.
-pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result<Answer> {
+pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result<Ran> {
+    let watch = Stopwatch::own()?;
     let config = configuration(bootstrap, run, directory)?;
     let rules = cardlens::wiring::rule_set(None).map_err(faults)?;
     let deployment = cardlens::wiring::deployment(&config, rules);
@@ -104,21 +127,32 @@ pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result
     let engine = Engine::new(config, deployment, shared, metrics, Arc::new(|_| {}))?;
     let stop = Arc::new(AtomicBool::new(false));
     let watched = Arc::clone(&stop);
-    let watcher = std::thread::spawn(move || {
+    let watcher = std::thread::spawn(move || -> Result<Ran> {
+        let part = || -> Result<Part> {
+            let (records, changes) = (committed(&seen), changes(&seen));
+            Ok(Part { records, changes, cost: watch.read()? })
+        };
+        let mut half = Part::default();
+        let mut all = part()?;
         while !watched.load(Ordering::Relaxed) {
             std::thread::park_timeout(Duration::from_millis(20));
-            if committed(&seen) >= records {
+            all = part()?;
+            if half.records == 0 && all.records >= records / 2 {
+                half = all;
+            }
+            if all.records >= records {
                 watched.store(true, Ordering::Relaxed);
             }
         }
-        changes(&seen)
+        Ok(Ran { all, half })
     });
     let result = engine.run(&stop);
     stop.store(true, Ordering::Relaxed);
-    let changes = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))?;
+    let ran = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))?;
     result?;
-    ensure!(changes > 0, "nothing changed");
-    Ok(Answer { records, changes, to_sum: 0 })
+    let ran = ran?;
+    ensure!(ran.all.changes > 0, "nothing changed");
+    Ok(ran)
 }
 
 /// Positions after the last commit, of all partitions together.
