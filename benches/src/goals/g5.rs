@@ -15,7 +15,7 @@ use crate::sides::{Burst, HISTORY, Memory};
 const FEW: u32 = 100_000;
 const MANY: u32 = 5_000_000;
 /// Customers of the year with its midnights.
-const YEAR: u32 = 1_000_000;
+const YEAR: u32 = 300_000;
 /// Bytes that a customer takes at most in these tables, with a burst under way.
 const CUSTOMER_BYTES: u64 = 3_500;
 
