@@ -135,7 +135,7 @@ mod tests {
         let mut seed = 9_u64;
         let mut byte = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 33 & (values - 1)) as u8
+            ((seed >> 33) & (values - 1)).to_le_bytes()[0]
         };
         (0..len).map(|_| byte()).collect()
     }
