@@ -9,6 +9,14 @@ use anyhow::{Context as _, Result, bail};
 pub fn cargo<const N: usize>(args: [&str; N]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
+    // Cargo says of which package this task is. Some build scripts ask for that of their own and run
+    // again when it differs, so a build by hand would compile what lies above them once more.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
