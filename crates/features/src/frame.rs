@@ -3,8 +3,8 @@
 //! A frame is its length, its length unpacked, a CRC-32C over both and what follows, and pieces: each
 //! stands for [`PIECE`] bytes, the last for what is left, behind its own length. A piece as long as
 //! what it stands for is that itself; another is a zstd block. Whether packing will gain anything is
-//! judged before it is tried: much of a snapshot is hashes and low digits, and trying those cost
-//! more than everything else. Integers are little-endian. Knows nothing of what the bytes mean.
+//! judged before it is tried: much of a snapshot is hashes and low digits, which take longest to try
+//! and gain nothing. Integers are little-endian. Knows nothing of what the bytes mean.
 
 use zstd::bulk::{Compressor, Decompressor};
 

@@ -3,9 +3,9 @@
 //! Owns the format. A head (clock, categories, number of customers), then sections of customers in
 //! the order of their slots. Head and sections are frames. Within a section every field is a plane
 //! of its own: the bytes of one field of all postings next to one another, which packs to about half
-//! of what rows pack to. Integers are little-endian. Postings that no longer count are left out, so that a table that was
-//! read gives the same rows as the one that was written, though its memory may be laid out
-//! differently. Reading is total: damaged bytes are an error, and nothing is allocated
+//! of what rows pack to. Integers are little-endian. Postings that no longer count are left out, so
+//! that a table that was read gives the same rows as the one that was written, though its memory may
+//! be laid out differently. Reading is total: damaged bytes are an error, and nothing is allocated
 //! beyond what a section may hold. Knows nothing of positions and files.
 
 use std::ops::Range;
