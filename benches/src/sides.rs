@@ -7,6 +7,7 @@ mod events;
 mod kafka;
 mod midnights;
 mod scale;
+mod view;
 mod windows;
 
 use std::path::Path;
@@ -56,6 +57,7 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
             let files = arguments.iter().skip(3).map(Into::into).collect();
             say(&events::replay(files, path(2)?, text(1)?.parse()?, rules)?)
         }
+        "view" => say(&view::run(text(0)?.parse()?, text(1)?.parse()?)?),
         "broker" => crate::goals::loaded_broker(path(0)?),
         "consume" => say(&kafka::consume(text(0)?, text(1)?, text(2)?.parse()?)?),
         "run" => say(&kafka::run(text(0)?, text(1)?, text(2)?.parse()?, path(3)?)?),

@@ -6,4 +6,5 @@ pub mod broker;
 pub mod live;
 pub mod objects;
 pub mod proxy;
+pub mod readers;
 pub mod sim;

@@ -134,6 +134,7 @@ impl Sim {
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,
             health: Box::new(|_| {}),
+            desk: None,
         }
     }
 

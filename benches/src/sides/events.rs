@@ -65,6 +65,7 @@ pub fn replay(
         decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
         observer: None,
         health: Box::new(|_| {}),
+        desk: None,
     };
     let mut worker = Worker::new(source, sink, setup);
     worker.run(&AtomicBool::new(false))?;

@@ -93,6 +93,7 @@ impl Backtest {
             decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
             observer: None,
             health: Box::new(|_| {}),
+            desk: None,
         };
         let mut worker = Worker::new(source, sink, setup);
         let mut meter = Meter::new(self.progress, read);

@@ -45,6 +45,10 @@ pub enum Verb {
     Run(Run),
     /// Show everything at work on made-up customers, without Kafka or network
     Demo(Demo),
+    /// Answer SQL over running engines until asked to stop
+    Gateway(Gateway),
+    /// Ask a gateway in SQL
+    Sql(Sql),
     /// Judge history from files: CSV (also gzip), JSON lines or Parquet
     Backtest(Backtest),
     /// Score the needs of a backtest against labels
@@ -116,6 +120,86 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub partitions: u32,
+}
+
+/// `cardlens gateway`.
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// Configuration; several files are laid over each other in order
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Longest time to leave after SIGTERM; otherwise that of the configuration
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Option<Duration>,
+    /// End with standard input, and say `ready` on standard output: for whoever starts it beside
+    /// something else
+    #[arg(long, hide = true)]
+    pub attended: bool,
+}
+
+/// What `cardlens sql --help` says at its end.
+const SQL_HELP: &str = "\
+Without QUERY and on a terminal: a shell, whose statements end with `;`. In it \\h lists what else
+there is, Ctrl-C ends a statement that runs, and Ctrl-D leaves. The history is kept in
+$XDG_STATE_HOME/cardlens/sql-history, or below ~/.local/state.
+
+Rows are written as they come; a table is cut at the width of the terminal, and nothing is cut
+elsewhere. NULL is empty in a table and in CSV, where an empty text has quotes, and null in JSON.
+The first statement that fails is the last: its message is on standard error.
+
+Exit codes: 0 done, 64 wrong command line, 65 the statement is refused, 69 no gateway or no engine
+answers, 77 name or password is refused, 78 a file of the options cannot be read, 130 Ctrl-C,
+1 anything else, such as a limit of the gateway.
+
+Examples:
+  cardlens sql 'SELECT value_tier, count(*) FROM customers GROUP BY 1'
+  cardlens sql -o customers.parquet 'SELECT * FROM customers'
+  cardlens sql -f jsonl < statements.sql
+  cardlens sql --at gateway:32010 --tls-ca ca.pem --user analyst --password-file secret";
+
+/// `cardlens sql`.
+#[derive(Debug, Args)]
+#[command(after_long_help = SQL_HELP)]
+pub struct Sql {
+    /// Statements, with `;` between them; `-`, or none without a terminal: read standard input
+    #[arg(value_name = "QUERY")]
+    pub query: Option<String>,
+    /// How results are written; otherwise as the name of FILE ends, or as a table
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<Rows>,
+    /// Write results to a file, which is there once all of it is; Parquet is not for terminals
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Flight SQL of the gateway; otherwise the variable CARDLENS_SQL, or 127.0.0.1:32010
+    #[arg(long, value_name = "HOST:PORT")]
+    pub at: Option<String>,
+    /// Name to log in with; a gateway on this machine may do without
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// File that holds the password; a line end at its end is dropped
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// Encrypt, and take a gateway for which a certificate in this file (PEM) vouches
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Answer without partitions that cannot be read, and name them on standard error
+    #[arg(long)]
+    pub partial: bool,
+}
+
+/// How `cardlens sql` writes results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// Columns under each other
+    Table,
+    /// One array of objects
+    Json,
+    /// An object a line
+    Jsonl,
+    /// Comma-separated values with a header
+    Csv,
+    /// Apache Parquet; one result
+    Parquet,
 }
 
 /// `cardlens backtest`.
@@ -243,6 +327,11 @@ mod tests {
                 .is_ok()
         );
         assert!(parse("cardlens demo --customers 0").is_err());
+        assert!(parse("cardlens sql - -f csv -o a.csv --at h:1 --partial").is_ok());
+        assert!(
+            parse("cardlens sql -f xml").is_err() && parse("cardlens sql --password p").is_err()
+        );
+        assert!(parse("cardlens sql --password-file p").is_err(), "of nobody");
         assert!(parse("cardlens").is_err() && parse("cardlens fly").is_err());
     }
 }

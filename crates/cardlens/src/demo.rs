@@ -1,16 +1,18 @@
 //! `cardlens demo`: the whole engine on the in-process log, with made-up customers.
 //!
 //! One thread makes records and appends them, one is the worker, and this one shows what comes
-//! out. A year of history goes in at full speed; from then on a simulated day takes a moment.
+//! out. A year of history goes in at full speed; from then on a simulated day takes a moment. A
+//! gateway beside it answers SQL, once the first change is out.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use cardlens_engine::files::partition_of;
+use cardlens_engine::view::Desk;
 use cardlens_engine::{
     Clock, Deployment, Log, Metrics, Names, Outputs, Pace as WorkerPace, Retention, Shared,
     SystemClock, Topic, Worker, WorkerSetup,
@@ -18,6 +20,7 @@ use cardlens_engine::{
 use cardlens_model::{DAY_MS, Day, PartitionId};
 use serde_json::Value;
 
+use crate::beside::Beside;
 use crate::generator::{Generator, Pace};
 
 /// Days of history before live time.
@@ -44,13 +47,26 @@ pub struct Demo {
     pub partitions: u32,
 }
 
+/// The engine of the demo.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// Rules and settings.
+    pub deployment: &'a Deployment,
+    /// What partitions share.
+    pub shared: &'a Arc<Shared>,
+    /// Metrics.
+    pub metrics: &'a Metrics,
+    /// Where readers ask for views.
+    pub desk: Option<&'a Desk>,
+    /// The gateway that reads them.
+    pub beside: Option<&'a Beside>,
+}
+
 /// What the threads of the demo share.
 #[derive(Clone, Copy)]
 struct Stage<'a> {
     log: &'a Log,
-    deployment: &'a Deployment,
-    shared: &'a Arc<Shared>,
-    metrics: &'a Metrics,
+    parts: Parts<'a>,
     shown: &'a Arc<Shown>,
     stop: &'a AtomicBool,
 }
@@ -66,13 +82,7 @@ impl Demo {
     ///
     /// # Errors
     /// The rules fail on the data, or the screen cannot be written to.
-    pub fn run(
-        &self,
-        deployment: &Deployment,
-        shared: &Arc<Shared>,
-        metrics: &Metrics,
-        stop: &Arc<AtomicBool>,
-    ) -> anyhow::Result<()> {
+    pub fn run(&self, parts: Parts<'_>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let log = Log::new(self.partitions, Retention { input: 10_000, outputs: 10_000 });
         let shown = Arc::new(Shown {
             sent: AtomicU64::new(0),
@@ -80,7 +90,7 @@ impl Demo {
             today: AtomicU64::new(0),
         });
         let (send, changes) = sync_channel::<Vec<u8>>(WAITING_MAX);
-        let stage = Stage { log: &log, deployment, shared, metrics, shown: &shown, stop };
+        let stage = Stage { log: &log, parts, shown: &shown, stop };
         let result = std::thread::scope(|scope| {
             let generator = scope.spawn(|| self.generate(stage));
             let worker = scope.spawn(|| {
@@ -88,8 +98,14 @@ impl Demo {
                 stop.store(true, Ordering::Relaxed);
                 result
             });
-            let screen = Screen::new(*self, &log, metrics, &shown);
-            let shown = screen.show(&changes, stop);
+            let (tell, notes) = channel();
+            if let Some(beside) = parts.beside {
+                // The first change is what people wait for: nothing else starts before it.
+                let changed = || shown.sent.load(Ordering::Relaxed) > 0;
+                scope.spawn(move || beside.watch(changed, &tell, stop));
+            }
+            let screen = Screen::new(*self, &log, parts.metrics, &shown);
+            let shown = screen.show(&changes, &notes, stop);
             stop.store(true, Ordering::Relaxed);
             let panicked = "a thread of the demo panicked";
             generator.join().expect(panicked);
@@ -97,7 +113,7 @@ impl Demo {
             shown
         });
         result?;
-        print_table(&log, shared, &mut std::io::stdout().lock())?;
+        print_table(&log, parts.shared, &mut std::io::stdout().lock())?;
         Ok(())
     }
 
@@ -133,7 +149,8 @@ impl Demo {
     }
 
     fn work(&self, stage: Stage<'_>, send: SyncSender<Vec<u8>>) -> anyhow::Result<()> {
-        let Stage { log, deployment, shared, metrics, shown, stop } = stage;
+        let Stage { log, parts, shown, stop } = stage;
+        let Parts { deployment, shared, metrics, desk, .. } = parts;
         let (source, sink) = log.join();
         let all: Vec<u32> = (0..self.partitions).collect();
         log.assign(&[&all]);
@@ -166,6 +183,7 @@ impl Demo {
             }),
             observer: Some(Box::new(observer)),
             health: Box::new(|_| {}),
+            desk: desk.cloned(),
         };
         Worker::new(source, sink, setup).run(stop)?;
         Ok(())
@@ -190,8 +208,14 @@ impl<'a> Screen<'a> {
         Self { demo, log, metrics, shown, clock: SystemClock::new(), terminal, topic }
     }
 
-    fn show(&self, changes: &Receiver<Vec<u8>>, stop: &AtomicBool) -> anyhow::Result<()> {
+    fn show(
+        &self,
+        changes: &Receiver<Vec<u8>>,
+        notes: &Receiver<String>,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
         let (mut window, mut lines) = (Duration::ZERO, 0);
         let mut said = Duration::ZERO;
         while !stop.load(Ordering::Relaxed) {
@@ -206,10 +230,12 @@ impl<'a> Screen<'a> {
                     self.status(now, &mut out)?;
                 }
             }
+            for note in notes.try_iter() {
+                writeln!(out, "{clear}{note}")?;
+            }
             match changes.recv_timeout(Duration::from_millis(50)) {
                 Ok(value) if lines < LINES_MAX => {
                     lines += 1;
-                    let clear = if self.terminal { "\r\x1b[K" } else { "" };
                     writeln!(out, "{clear}{}", line(&value))?;
                 }
                 Ok(_) => drop(self.shown.skipped.fetch_add(1, Ordering::Relaxed)),
@@ -217,9 +243,7 @@ impl<'a> Screen<'a> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if self.terminal {
-            write!(out, "\r\x1b[K")?;
-        }
+        write!(out, "{clear}")?;
         self.status(self.clock.elapsed(), &mut out)?;
         writeln!(out)?;
         Ok(())

@@ -16,10 +16,14 @@ pub enum Code {
     Usage = 64,
     /// The data is wrong.
     Data = 65,
-    /// A broker, a store or a port is not to be had.
+    /// A broker, a gateway, a store or a port is not to be had.
     Unavailable = 69,
+    /// Whoever is asked wants another name or password.
+    NotAllowed = 77,
     /// The configuration or a rule set is wrong.
     Config = 78,
+    /// Ended by SIGINT, as shells number it.
+    Interrupted = 130,
 }
 
 impl From<Code> for ExitCode {

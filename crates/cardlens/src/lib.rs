@@ -5,11 +5,13 @@
 //! that decides a result lives below, in the crates it wires together.
 
 pub mod backtest;
+pub mod beside;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod eval;
 pub mod exit;
+pub mod gateway;
 pub mod generator;
 pub mod health;
 pub mod http;
@@ -17,7 +19,9 @@ pub mod logging;
 pub mod reference;
 pub mod registry;
 pub mod run;
+pub mod scans;
 pub mod signals;
+pub mod sql;
 pub mod validate;
 mod verbs;
 pub mod wiring;

@@ -17,6 +17,7 @@ use cardlens_kafka::{Counters, KafkaConfig, Topics};
 use tracing::{info, warn};
 
 use crate::config::{Config, Store, host_name};
+use crate::scans::{Scans, Served};
 
 /// Told what `/readyz` should know.
 pub type Report = Arc<dyn Fn(News) + Send + Sync>;
@@ -32,6 +33,7 @@ pub struct Engine {
     kafka: KafkaConfig,
     metrics: Metrics,
     report: Report,
+    scans: Option<Scans>,
     /// What brokers last complained of, for `/readyz`.
     pub broker_health: Arc<cardlens_kafka::Health>,
 }
@@ -40,7 +42,7 @@ impl Engine {
     /// Puts a deployment and its configuration together.
     ///
     /// # Errors
-    /// A secret that cannot be read.
+    /// A secret that cannot be read, or an address that cannot be listened at.
     pub fn new(
         config: Config,
         deployment: Deployment,
@@ -58,8 +60,17 @@ impl Engine {
         rules.needs.iter().for_each(|need| metrics.start_segment("need", &need.name));
         let limit = config.state.memory_limit.and_then(|limit| i64::try_from(limit).ok());
         metrics.memory_limit.set(limit.unwrap_or(0));
+        let served = Served {
+            deployment: &deployment,
+            shared: &shared,
+            windows: &config.time.windows,
+            recent_changes: config.scan.recent_changes,
+            instance: &kafka.instance_id,
+        };
+        let listen = config.scan.listen.as_deref();
+        let scans = listen.map(|address| Scans::start(address, served, &metrics)).transpose()?;
         let broker_health = Arc::default();
-        Ok(Self { config, deployment, shared, kafka, metrics, report, broker_health })
+        Ok(Self { config, deployment, shared, kafka, metrics, report, scans, broker_health })
     }
 
     /// Works until told to stop.
@@ -130,6 +141,7 @@ impl Engine {
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
             health: Box::new(move |news| report(news)),
+            desk: self.scans.as_ref().map(Scans::desk),
         };
         info!(group = self.kafka.group, instance = self.kafka.instance_id, "joining the group");
         Worker::new(source, sink, setup).run(stop)?;

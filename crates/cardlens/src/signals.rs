@@ -58,6 +58,16 @@ impl Stop {
         self.flag.store(true, Ordering::Release);
     }
 
+    /// Asks the process to end, and ends it when that takes longer than `timeout`. For a thread
+    /// that has nothing else to do: it does not come back.
+    pub fn leave_within(&self, timeout: Duration) -> ! {
+        self.request();
+        let _deadline = leave_after(timeout);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Whether it was asked.
     #[must_use]
     pub fn requested(&self) -> bool {

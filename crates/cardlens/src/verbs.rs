@@ -4,11 +4,13 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cardlens_engine::{Metrics, News};
+use cardlens_engine::{Deployment, Metrics, News, Shared};
 use cardlens_lens::RuleSet;
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::beside::{Beside, READY};
 use crate::cli::{self, Cli, Logs, Verb};
 use crate::config::{Config, LogFormat, Purpose};
 use crate::eval;
@@ -16,8 +18,9 @@ use crate::exit::{Code, Failure};
 use crate::health::Health;
 use crate::http::Server;
 use crate::logging::Logging;
+use crate::scans::{Scans, Served};
 use crate::signals::Stop;
-use crate::{backtest, demo, reference, registry, run, validate, wiring};
+use crate::{backtest, demo, gateway, reference, registry, run, sql, validate, wiring};
 
 /// Variables of the process, read once.
 type Environment = Vec<(String, String)>;
@@ -50,6 +53,11 @@ fn act(cli: Cli, environment: Environment) -> Result<(), Failure> {
     match cli.verb {
         Verb::Run(arguments) => act_run(&arguments, logs, environment),
         Verb::Demo(arguments) => act_demo(&arguments, logs, environment),
+        Verb::Gateway(arguments) => act_gateway(&arguments, logs, environment),
+        Verb::Sql(arguments) => {
+            start_logs(logs, LogFormat::Text, 1, &environment);
+            sql::run(&arguments, &environment)
+        }
         Verb::Backtest(arguments) => act_backtest(&arguments, logs, environment),
         Verb::Eval(arguments) => act_eval(arguments),
         Verb::Validate(arguments) => act_validate(&arguments, environment),
@@ -177,6 +185,8 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
     if let Some(server) = &server {
         say(&format!("metrics at http://{}/metrics, Ctrl-C ends\n", server.address()))?;
     }
+    let scans = demo_scans(&config, &deployment, &shared, &metrics)
+        .map_err(|error| Failure::of(Code::Unavailable, "start", error))?;
     let stop = Stop::on_signals(config.shutdown_timeout)
         .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
     let demo = demo::Demo {
@@ -186,7 +196,22 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
         seed: arguments.seed,
         partitions: arguments.partitions,
     };
-    let result = demo.run(&deployment, &shared, &metrics, &stop.flag());
+    let desk = scans.desk();
+    let beside = Beside {
+        engine: scans.address(),
+        config: arguments.source.config.clone(),
+        pgwire: config.sql.pgwire.clone(),
+        flight: config.sql.flight.clone(),
+    };
+    let asked = beside.pgwire.is_some() || beside.flight.is_some();
+    let parts = demo::Parts {
+        deployment: &deployment,
+        shared: &shared,
+        metrics: &metrics,
+        desk: Some(&desk),
+        beside: asked.then_some(&beside),
+    };
+    let result = demo.run(parts, &stop.flag());
     if let Some(server) = server {
         server.stop();
     }
@@ -195,6 +220,78 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
         Err(error) if is_broken_pipe(&error) => Ok(()),
         result => result.map_err(|error| Failure::of(code_of(&error), "run the demo", error)),
     }
+}
+
+/// The demo's scan endpoint: where the configuration says, or at a free port of this machine.
+fn demo_scans(
+    config: &Config,
+    deployment: &Deployment,
+    shared: &Shared,
+    metrics: &Metrics,
+) -> anyhow::Result<Scans> {
+    let served = Served {
+        deployment,
+        shared,
+        windows: &config.time.windows,
+        recent_changes: config.scan.recent_changes,
+        instance: "demo",
+    };
+    Scans::start(config.scan.listen.as_deref().unwrap_or("127.0.0.1:0"), served, metrics)
+}
+
+fn act_gateway(
+    arguments: &cli::Gateway,
+    logs: Logs,
+    environment: Environment,
+) -> Result<(), Failure> {
+    let mut config = Config::load(&arguments.config, environment.iter().cloned(), Purpose::Gateway)
+        .map_err(|problems| Failure::config("load the configuration", problems))?;
+    if let Some(timeout) = arguments.shutdown_timeout {
+        config.shutdown_timeout = timeout;
+    }
+    start_logs(logs, config.log_format, 0, &environment);
+    let registry = registry::registry()
+        .map_err(|error| Failure::of(Code::Failed, "register the metrics", error))?;
+    let setup = gateway::setup(&config, &registry)
+        .map_err(|error| Failure::of(Code::Config, "start", error))?;
+    let health = Health::default();
+    let server = match &config.http_gateway {
+        Some(address) => Some(
+            Server::start(address, registry, health.clone())
+                .map_err(|error| Failure::of(Code::Unavailable, "start", error))?,
+        ),
+        None => None,
+    };
+    let stop = Stop::on_signals(config.shutdown_timeout)
+        .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
+    tracing::info!(pgwire = config.sql.pgwire, flight = config.sql.flight, "serving SQL");
+    let attended = arguments.attended;
+    if attended {
+        ends_with_input(&stop, config.shutdown_timeout)
+            .map_err(|error| Failure::of(Code::Failed, "listen to standard input", error))?;
+    }
+    let ready = || {
+        if attended {
+            // Whoever attends has gone, and this process is about to end.
+            drop(say(&format!("{READY}\n")));
+        }
+    };
+    let result = gateway::run(setup, &health, &stop.flag(), ready);
+    if let Some(server) = server {
+        server.stop();
+    }
+    result.map_err(|error| Failure::of(Code::Failed, "serve SQL", error))
+}
+
+/// Asks the process to end once whoever started it is gone: only they hold the other end.
+fn ends_with_input(stop: &Stop, timeout: Duration) -> std::io::Result<()> {
+    let stop = stop.clone();
+    let read = move || {
+        // An error is an end too.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        stop.leave_within(timeout);
+    };
+    std::thread::Builder::new().name("attended".to_owned()).spawn(read).map(drop)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

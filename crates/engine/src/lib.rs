@@ -21,9 +21,11 @@ mod recovery;
 mod rejects;
 mod remote;
 mod seam;
+mod setup;
 mod snapshot;
 pub mod standings;
 mod tally;
+pub mod view;
 mod worker;
 
 pub use decode::{Decoding, Format};
@@ -38,5 +40,6 @@ pub use remote::Remote;
 pub use seam::{
     Bounds, Clock, Committed, EachPublished, Polled, Progress, Sink, Source, SystemClock,
 };
+pub use setup::{Health, HealthReport, MakeDecoding, News, Observer, Pace, WorkerSetup};
 pub use snapshot::SnapshotStore;
-pub use worker::{Health, MakeDecoding, News, Observer, Pace, Worker, WorkerSetup};
+pub use worker::Worker;

@@ -316,6 +316,10 @@ fn records(run: &[RunEntry], from: i64) -> Vec<Record<'_>> {
 }
 
 impl Source for LogSource {
+    fn partitions(&mut self) -> Option<u32> {
+        Some(self.log.partitions())
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Polled<'_>, Error> {
         let log = self.log.clone();
         let mut state = log.lock();

@@ -94,6 +94,16 @@ pub struct Metrics {
     pub recovery_seconds: prometheus::Gauge,
     /// The rule set in force: `version` and `digest`.
     pub rules_info: IntGaugeVec,
+    /// Bytes of the views that readers are served from.
+    pub view_bytes: IntGauge,
+    /// Pins that readers hold.
+    pub view_pins: IntGauge,
+    /// Rows of views made anew.
+    pub view_rows: IntCounter,
+    /// Pages copied because a reader held them.
+    pub view_pages_copied: IntCounter,
+    /// Time that workers spent on views.
+    pub view_seconds: prometheus::Counter,
 }
 
 fn counter(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
@@ -270,6 +280,20 @@ impl Metrics {
                 "Duration of the running or last recovery.",
             )?,
             rules_info: gauge("rules_info", "The rule set in force.", &["version", "digest"])?,
+            view_bytes: IntGauge::new(
+                "cardlens_view_bytes",
+                "Bytes of the views that readers are served from.",
+            )?,
+            view_pins: IntGauge::new("cardlens_view_pins", "Pins that readers hold.")?,
+            view_rows: IntCounter::new("cardlens_view_rows_total", "Rows of views made anew.")?,
+            view_pages_copied: IntCounter::new(
+                "cardlens_view_pages_copied_total",
+                "Pages of views copied because a reader held them.",
+            )?,
+            view_seconds: prometheus::Counter::new(
+                "cardlens_view_seconds_total",
+                "Time that workers spent on views.",
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -317,6 +341,11 @@ impl Metrics {
             Box::new(self.snapshot_bytes.clone()),
             Box::new(self.restore_remaining.clone()),
             Box::new(self.recovery_seconds.clone()),
+            Box::new(self.view_bytes.clone()),
+            Box::new(self.view_pins.clone()),
+            Box::new(self.view_rows.clone()),
+            Box::new(self.view_pages_copied.clone()),
+            Box::new(self.view_seconds.clone()),
         ];
         all.extend(counters.map(|metric| Box::new(metric.clone()) as Box<dyn Collector>));
         all.extend(gauges.map(|metric| Box::new(metric.clone()) as Box<dyn Collector>));

@@ -20,6 +20,7 @@ use crate::progress::Mark;
 use crate::publish::Publisher;
 use crate::rejects::RejectWindow;
 use crate::tally::Tally;
+use crate::view::{ChangeRow, Dirty, Recent};
 use crate::{Broken, Error};
 
 /// Customers brought to a new day at a time, between live batches.
@@ -68,6 +69,10 @@ pub(crate) struct Partition {
     judged: Judged,
     moves: Vec<Move>,
     tally: Tally,
+    /// Customers whose rows readers have not seen as they are now.
+    pub(crate) dirty: Dirty,
+    /// The last changes of segment, for readers.
+    pub(crate) recent: Recent,
 }
 
 impl Partition {
@@ -97,6 +102,8 @@ impl Partition {
             judged: Judged::default(),
             moves: Vec::new(),
             tally: Tally::default(),
+            dirty: Dirty::default(),
+            recent: Recent::default(),
             shared: Arc::clone(shared),
         }
     }
@@ -257,7 +264,9 @@ impl Partition {
         if !self.sweeping() {
             return Ok(false);
         }
-        self.swept = self.table.sweep(self.swept, max, &mut self.rows);
+        let from = self.swept;
+        self.swept = self.table.sweep(from, max, &mut self.rows);
+        self.dirty.mark_range(from.0, self.swept.0);
         self.judge(&[], None, publisher)?;
         Ok(self.sweeping())
     }
@@ -302,6 +311,7 @@ impl Partition {
                 judge_needs: !point.withheld,
                 day_closed: matches!(point.origin, Origin::DayClose(_)),
             };
+            self.dirty.mark(point.slot.0);
             if self.standings.observe(seen, &self.judged, &mut self.moves) {
                 self.publish(point, row, (&columns, records, cause), publisher)?;
             }
@@ -334,16 +344,22 @@ impl Partition {
             None if moved.initial => Cause::Initial,
             None => tipped,
         };
+        let mut recent = Vec::new();
         for moved in &self.moves {
             let tip = Tip { cause: cause_of(moved, tip.cause), ..tip };
             let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
             publisher.change(self.id, &change, position);
+            if self.recent.wanted() {
+                let place = (position, publisher.now_ms);
+                recent.push(ChangeRow::new((moved, &tip), &change, place));
+            }
         }
         let judged = Some((&self.judged, row));
         let held = self.standings.held(point.slot.0, lens.rules(), judged);
         publisher.current(self.id, customer, &held);
         let tipped = tip.cause;
         self.moves.iter().for_each(|moved| self.tally.change(moved, cause_of(moved, tipped)));
+        self.recent.extend(recent);
         Ok(())
     }
 

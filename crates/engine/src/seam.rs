@@ -82,6 +82,11 @@ pub trait Source {
     /// An outage.
     fn bounds(&mut self, partition: PartitionId) -> Result<Bounds, Error>;
 
+    /// How many partitions the input has, where that is known.
+    fn partitions(&mut self) -> Option<u32> {
+        None
+    }
+
     /// Reads `from..to` of a partition again, in order, in batches.
     ///
     /// # Errors

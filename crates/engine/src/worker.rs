@@ -15,85 +15,14 @@ use std::time::Duration;
 use cardlens_model::{Day, PartitionId, Position, Record};
 use tracing::{debug, error, info, warn};
 
-use crate::decode::Decoding;
 use crate::partition::{Partition, SLICE, Shared};
 use crate::progress::Mark;
-use crate::publish::{Names, Publisher, SharedClock};
+use crate::publish::{Publisher, SharedClock};
 use crate::recovery::Recovery;
+use crate::setup::{Health, HealthReport, MakeDecoding, News, Observer, Pace, WorkerSetup};
 use crate::snapshot::SnapshotStore;
-use crate::{Action, Clock, Error, Metrics, Outputs, Polled, Progress, Sink, Source};
-
-/// How often and how much.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Longest a record waits for its transaction to commit.
-    pub commit_interval: Duration,
-    /// Most records in one transaction.
-    pub transaction_records_max: usize,
-    /// Time between two snapshots of a partition; none without one.
-    pub snapshot_interval: Option<Duration>,
-    /// A partition without input for so long follows the slowest active one.
-    pub idle_after: Option<Duration>,
-    /// Most bytes of state; no limit when absent.
-    pub memory_limit: Option<u64>,
-}
-
-/// Makes the decoder of a partition.
-pub type MakeDecoding = Box<dyn Fn() -> Result<Decoding, Error> + Send>;
-
-/// Receives what was committed, for a view or a screen.
-pub type Observer = Box<dyn FnMut(&Outputs) + Send>;
-
-/// Told what the outside may know.
-pub type HealthReport = Box<dyn FnMut(News) + Send>;
-
-/// What the outside may know of a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// The group has given it its partitions, be it none.
-    Joined,
-    /// It is not in the group, and owns nothing.
-    Left,
-    /// State takes more than it may, and nothing is taken in, for this reason; none when it is over.
-    Full(Option<String>),
-    /// How a partition stands; none when it was given back.
-    Partition(PartitionId, Option<Health>),
-}
-
-/// What the outside may know of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// Being restored.
-    Restoring,
-    /// Taking records.
-    Running,
-    /// Has records to take and does not get on, and why.
-    Stalled(String),
-    /// Stopped, and why.
-    Stopped(String),
-}
-
-/// All that a worker needs besides its source and sink.
-pub struct WorkerSetup {
-    /// The time.
-    pub clock: Box<dyn Clock + Send + Sync>,
-    /// What all partitions share.
-    pub shared: Arc<Shared>,
-    /// How often and how much.
-    pub pace: Pace,
-    /// Name and topic that outputs carry.
-    pub names: Names,
-    /// Where snapshots go, if anywhere.
-    pub store: Option<SnapshotStore>,
-    /// Metrics.
-    pub metrics: Metrics,
-    /// Makes decoders.
-    pub decoding: MakeDecoding,
-    /// Told of every commit.
-    pub observer: Option<Observer>,
-    /// Told of joining and leaving, and of partitions that start, stall, stop and go.
-    pub health: HealthReport,
-}
+use crate::view::{Readers, Room};
+use crate::{Action, Error, Metrics, Polled, Progress, Sink, Source};
 
 /// A setup without its clock, which the publisher reads too.
 struct Parts {
@@ -104,6 +33,7 @@ struct Parts {
     decoding: MakeDecoding,
     observer: Option<Observer>,
     health: HealthReport,
+    readers: Option<Readers>,
 }
 
 struct Owned {
@@ -137,6 +67,8 @@ pub struct Worker<S, K> {
     look_at: Duration,
     /// A commit failed and must be repeated before anything else is taken.
     blocked: bool,
+    /// Bytes of state when last counted.
+    state_bytes: usize,
     /// State takes more than it may: nothing is taken, and nothing restored.
     full: bool,
 }
@@ -145,8 +77,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// A worker that owns nothing yet.
     #[must_use]
     pub fn new(source: S, sink: K, setup: WorkerSetup) -> Self {
-        let WorkerSetup { clock, shared, pace, names, store, metrics, decoding, observer, health } =
-            setup;
+        let WorkerSetup { clock, shared, pace, names, store, metrics, .. } = setup;
+        let (decoding, observer, health) = (setup.decoding, setup.observer, setup.health);
+        let readers = setup.desk.map(Readers::new);
         let clock: SharedClock = Arc::from(clock);
         let now = clock.elapsed();
         metrics.start_topic(&shared.topic);
@@ -155,7 +88,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             source,
             sink,
             clock,
-            setup: Parts { shared, pace, store, metrics, decoding, observer, health },
+            setup: Parts { shared, pace, store, metrics, decoding, observer, health, readers },
             owned: BTreeMap::new(),
             restoring: BTreeSet::new(),
             records: 0,
@@ -163,6 +96,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             last_commit: now,
             look_at: now,
             blocked: false,
+            state_bytes: 0,
             full: false,
         }
     }
@@ -194,6 +128,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         self.restore_next()?;
         self.sweep()?;
         self.follow_idle()?;
+        self.serve_readers();
         if self.due() {
             self.commit()?;
         }
@@ -207,8 +142,31 @@ impl<S: Source, K: Sink> Worker<S, K> {
         restoring || self.owned.values().any(|owned| owned.partition.sweeping())
     }
 
+    /// Brings views forward that somebody reads, by a slice each.
+    fn serve_readers(&mut self) {
+        let Some(readers) = &mut self.setup.readers else { return };
+        let limit = self.setup.pace.memory_limit;
+        let room = Room { state_bytes: self.state_bytes, limit };
+        readers.step(self.owned.values_mut().map(|owned| &mut owned.partition), room);
+        // A quiet partition has nothing to wait for.
+        if readers.near() && self.records == 0 && self.publisher.outputs.is_empty() {
+            readers.boundary(self.owned.values_mut().map(|owned| &mut owned.partition));
+        }
+    }
+
+    /// Lets readers see what has just been committed.
+    fn show_readers(&mut self) {
+        let Some(readers) = &mut self.setup.readers else { return };
+        let owned = self.owned.len();
+        for owned_one in self.owned.values_mut() {
+            readers.committed(&mut owned_one.partition, owned);
+        }
+        readers.boundary(self.owned.values_mut().map(|owned| &mut owned.partition));
+    }
+
     fn poll(&mut self) -> Result<bool, Error> {
-        let wait = if self.busy() { Duration::ZERO } else { self.until_due() };
+        let reading = self.setup.readers.as_ref().is_some_and(Readers::busy);
+        let wait = if self.busy() || reading { Duration::ZERO } else { self.until_due() };
         let now = self.clock.elapsed();
         match self.source.poll(wait) {
             Ok(Polled::Records { partition, records, next }) => {
@@ -244,10 +202,20 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 
     fn assigned(&mut self, partitions: Vec<PartitionId>) {
+        let all = self.source.partitions();
+        let topic = [self.setup.shared.topic.as_str()];
+        let gauge = self.setup.metrics.topic_partitions.with_label_values(&topic);
+        gauge.set(all.map_or(0, i64::from));
+        if let Some(readers) = &self.setup.readers {
+            readers.set_partitions(all);
+        }
         (self.setup.health)(News::Joined);
         for partition in partitions {
             info!(partition = partition.0, "assigned");
             (self.setup.health)(News::Partition(partition, Some(Health::Restoring)));
+            if let Some(readers) = &mut self.setup.readers {
+                readers.assigned(partition);
+            }
             self.restoring.insert(partition);
         }
         self.count_assigned();
@@ -263,6 +231,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         for partition in partitions {
             self.restoring.remove(partition);
             self.owned.remove(partition);
+            if let Some(readers) = &mut self.setup.readers {
+                readers.gone(*partition, false);
+            }
             (self.setup.health)(News::Partition(*partition, None));
         }
         if lost {
@@ -311,7 +282,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let took = now.saturating_sub(started).as_secs_f64();
         self.setup.metrics.recovery_seconds.set(took);
         match restored {
-            Ok(partition) => {
+            Ok(mut partition) => {
                 let customers = partition.table.customers();
                 info!(
                     partition = id.0,
@@ -321,6 +292,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     "restored"
                 );
                 partition.count_customers();
+                if let Some(readers) = &mut self.setup.readers {
+                    readers.restored(&mut partition, self.owned.len() + 1);
+                }
                 self.restoring.remove(&id);
                 (self.setup.health)(News::Partition(id, Some(Health::Running)));
                 self.look_at = Duration::ZERO;
@@ -358,6 +332,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         error!(partition = id.0, reason = reason.name(), "{error}");
         self.restoring.remove(&id);
         self.owned.remove(&id);
+        if let Some(readers) = &mut self.setup.readers {
+            readers.gone(id, true);
+        }
         self.source.stop(id)?;
         let stopped = Health::Stopped(error.to_string());
         (self.setup.health)(News::Partition(id, Some(stopped)));
@@ -428,6 +405,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let started = self.clock.elapsed();
         self.last_commit = started;
         if progress.is_empty() && self.publisher.outputs.is_empty() {
+            self.show_readers();
             return Ok(());
         }
         match self.sink.commit(&self.publisher.outputs, &progress) {
@@ -445,6 +423,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             }
         }
         self.committed(started);
+        self.show_readers();
         self.snapshots(false);
         Ok(())
     }

@@ -32,6 +32,7 @@ mod windows;
 
 pub use catalog::{FeatureInfo, catalog};
 pub use error::{Action, Error};
+pub use export::Gatherer;
 pub use ledger::Slot;
 pub use plan::{Plan, UnknownFeature};
 pub use record::HORIZON_DAYS;

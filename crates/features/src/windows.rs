@@ -87,7 +87,7 @@ fn add(row: &mut Option<WindowRow>, posting: Posting, window_days: u16, calendar
 
 /// The instant of a posting. Of an hour that a zone has twice, the earlier one: a posting keeps
 /// local time only.
-fn instant(posting: Posting, calendar: &Calendar) -> EventTime {
+pub(crate) fn instant(posting: Posting, calendar: &Calendar) -> EventTime {
     let (day, time) = (posting.day(), posting.time_of_day());
     let at = EventTime(calendar.start_of(day).0 + i64::from(time));
     let (found_day, found) = calendar.local(at);

@@ -238,6 +238,10 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
+    fn partitions(&mut self) -> Option<u32> {
+        u32::try_from(self.member.partitions).ok()
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Polled<'_>, Error> {
         if let Some(polled) = self.event()? {
             return Ok(polled);

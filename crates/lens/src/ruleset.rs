@@ -150,6 +150,12 @@ impl RuleSet {
         Ok(Self { digest: digest(&files), files, ..rules })
     }
 
+    /// Names and texts of its files, in the order of their names.
+    #[must_use]
+    pub fn files(&self) -> &[(String, String)] {
+        &self.files
+    }
+
     /// The files of the rule set that comes with cardlens.
     #[must_use]
     pub fn default_files() -> Vec<(String, String)> {

@@ -65,6 +65,20 @@ pub fn event_value(change: &Change<'_>, out: &mut Vec<u8>) {
     value.close();
 }
 
+/// Appends evidence by itself, as it stands in the value of a change.
+pub fn evidence_value(evidence: &[Evidence<'_>], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (place, evidence) in evidence.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let mut value = Object::open(out);
+        write_evidence(evidence, &mut value);
+        value.close();
+    }
+    out.push(b']');
+}
+
 /// What is absent here is no member: most terms have only some of these.
 fn write_evidence(evidence: &Evidence<'_>, value: &mut Object<'_>) {
     value.text("term", evidence.term);

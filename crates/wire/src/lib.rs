@@ -45,6 +45,6 @@ pub use dead_letter::{DeadLetter, dead_letter, dead_letter_headers};
 pub use decision::{Decision, DecisionKind, decision_value, parse_decision};
 pub use decoder::{Decoder, MESSAGE_MAX, ReaderCounts};
 pub use error::Error;
-pub use event::{EVENT_SCHEMA, EVENT_TYPE, Origin, event_headers, event_value};
+pub use event::{EVENT_SCHEMA, EVENT_TYPE, Origin, event_headers, event_value, evidence_value};
 pub use field::{Field, Fields};
 pub use general::DEPTH_MAX;

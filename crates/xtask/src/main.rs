@@ -10,7 +10,7 @@ mod ci;
 mod docs;
 mod fuzz;
 mod kafka;
-mod s3;
+mod python;
 mod setup;
 mod sh;
 mod tests_report;

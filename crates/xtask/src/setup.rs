@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::tools::Tools;
 use crate::workspace::Workspace;
-use crate::{kafka, s3, sh, tools};
+use crate::{kafka, python, sh, tools};
 
 /// Oldest Java that runs the broker.
 const JAVA_MIN: u32 = 17;
@@ -18,21 +18,22 @@ pub fn for_build() -> Result<()> {
     packages(false)
 }
 
-/// Prepares the tests too: the build, Java, the broker's jars, an object store and the tools.
+/// Prepares the tests too: the build, Java, the broker's jars, an object store, the clients of the
+/// gateway and the tools.
 pub fn everything(workspace: &Workspace) -> Result<Tools> {
     packages(true)?;
     kafka::resolve(workspace)?;
-    s3::resolve(workspace)?;
+    python::resolve(workspace)?;
     tools::find(workspace)
 }
 
-fn packages(broker: bool) -> Result<()> {
-    let lacking = missing(broker);
+fn packages(tests: bool) -> Result<()> {
+    let lacking = missing(tests);
     if lacking.is_empty() {
         return Ok(());
     }
     debian(&lacking)?;
-    let still = missing(broker);
+    let still = missing(tests);
     if !still.is_empty() {
         bail!("installed, and yet not usable here: {} (Java {JAVA_MIN} or later)", still.join(" "));
     }
@@ -40,7 +41,7 @@ fn packages(broker: bool) -> Result<()> {
 }
 
 /// Returns the Debian packages whose content is not there.
-fn missing(broker: bool) -> Vec<&'static str> {
+fn missing(tests: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     let mut need = |there: bool, package| {
         if !there {
@@ -53,10 +54,13 @@ fn missing(broker: bool) -> Vec<&'static str> {
     need(sh::on_path("pkg-config").is_some(), "pkg-config");
     need(has_library("openssl", "openssl/ssl.h"), "libssl-dev");
     need(has_library("zlib", "zlib.h"), "zlib1g-dev");
-    if broker {
+    if tests {
         let java = sh::probe("java", &["-version"]).and_then(|text| java_version(&text));
         need(java.is_some_and(|version| version >= JAVA_MIN), "default-jre-headless");
         need(sh::on_path("mvn").is_some(), "maven");
+        need(sh::on_path("psql").is_some(), "postgresql-client");
+        let venv = sh::probe("python3", &["-c", "import ensurepip, venv"]);
+        need(venv.is_some(), "python3-venv");
     }
     packages
 }

@@ -9,8 +9,11 @@
 
 mod broker;
 mod crash;
+mod demo;
 mod expected;
 mod golden;
 mod needs;
 mod objects;
+mod scans;
+mod sql;
 mod standing;

@@ -9,6 +9,7 @@ mod input;
 mod properties;
 mod reader;
 mod sections;
+mod sql;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cardlens_model::{Calendar, Kind, Problem};
+
+pub(crate) use sql::loopback;
 
 use reader::Reader;
 use tree::{ENV_PREFIX, Place, Source, Table, Value};
@@ -34,6 +37,8 @@ pub const HORIZON_DAYS: u16 = 400;
 pub enum Purpose {
     /// `run`: brokers and one input.
     Run,
+    /// `gateway`: engines.
+    Gateway,
     /// Verbs that need no broker: nothing.
     Local,
 }
@@ -57,6 +62,12 @@ pub struct Config {
     pub privacy: Privacy,
     /// `[http] engine`: where to listen; nowhere when absent.
     pub http_engine: Option<String>,
+    /// `[scan]`.
+    pub scan: Scan,
+    /// `[http] gateway`: the same for the gateway.
+    pub http_gateway: Option<String>,
+    /// `[gateway]`, `[sql]` and `[tls]`.
+    pub sql: Sql,
     /// `[telemetry] log_format`.
     pub log_format: LogFormat,
     /// `shutdown_timeout`.
@@ -200,6 +211,61 @@ pub struct Privacy {
     pub check_id: bool,
     /// Also in merchants.
     pub check_merchant: bool,
+}
+
+/// What gateways may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// Where to listen; nowhere when absent.
+    pub listen: Option<String>,
+    /// Changes of segment kept in memory.
+    pub recent_changes: u32,
+}
+
+/// What analysts are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sql {
+    /// Scan endpoints of engines.
+    pub engines: Vec<String>,
+    /// Where the Postgres wire listens; nowhere when absent.
+    pub pgwire: Option<String>,
+    /// Where Flight SQL listens; nowhere when absent.
+    pub flight: Option<String>,
+    /// Longest run of a statement.
+    pub statement_timeout: Duration,
+    /// Memory of all statements together.
+    pub memory_limit: u64,
+    /// Most connections of the Postgres wire.
+    pub max_connections: u32,
+    /// Statements that run at one time.
+    pub running: u32,
+    /// Statements that wait for their turn.
+    pub waiting: u32,
+    /// Most rows of a result.
+    pub result_rows: u32,
+    /// Most bytes of a result.
+    pub result_bytes: u64,
+    /// Whether this machine comes in without a password.
+    pub loopback_without_password: bool,
+    /// Whether passwords travel without encryption.
+    pub insecure: bool,
+    /// Who may ask.
+    pub roles: Vec<SqlRole>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+/// Who may ask, and what they see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlRole {
+    /// The name to log in with.
+    pub name: String,
+    /// Where the secret is.
+    pub secret_file: PathBuf,
+    /// Columns whose values it does not see.
+    pub mask: Vec<String>,
+    /// Least customers of a group that it sees, if it sees groups only.
+    pub min_group: Option<u32>,
 }
 
 /// How log lines look.

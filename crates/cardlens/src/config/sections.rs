@@ -9,8 +9,8 @@ use cardlens_lens::WITHHELD_DEFAULT;
 use super::reader::{Found, Reader, Section, one_of};
 use super::tree::{Place, Table};
 use super::{
-    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Service, State, Store, Time,
-    input, properties, zone,
+    Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Scan, Service, State, Store,
+    Time, input, properties, sql, zone,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -30,7 +30,10 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
     let state = state(root);
     let output = output(root, input_topic);
     let privacy = privacy(root);
-    let http_engine = listen(root);
+    let http_engine = listen(root, "http", "engine", "127.0.0.1:8080");
+    let scan = scan(root);
+    let http_gateway = listen(root, "http", "gateway", "127.0.0.1:8081");
+    let sql = sql::sql(root, purpose);
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
     let telemetry = root.section("telemetry", "telemetry");
     let log_format = telemetry.choice("log_format", &formats).unwrap_or(LogFormat::Text);
@@ -46,6 +49,9 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
         output,
         privacy,
         http_engine,
+        scan,
+        http_gateway,
+        sql,
         log_format,
         shutdown_timeout,
     }
@@ -101,7 +107,7 @@ fn service(root: Section<'_>) -> Service {
 }
 
 /// Where something that is missing is shown: at its table in the last file, or at the file.
-fn missing_at(reader: &Reader, place: Option<Place>) -> Place {
+pub(super) fn missing_at(reader: &Reader, place: Option<Place>) -> Place {
     let files = reader.sources.iter().filter(|s| !s.name.starts_with(super::ENV_PREFIX)).count();
     place
         .filter(|place| place.source > 0)
@@ -382,12 +388,26 @@ fn withhold(section: Section<'_>, answered_for: bool) -> Vec<u16> {
     codes
 }
 
-fn listen(root: Section<'_>) -> Option<String> {
-    let section = root.section("http", "http");
-    let text = section.text("engine").filter(|text| !text.value.is_empty())?;
+fn scan(root: Section<'_>) -> Scan {
+    let listen = listen(root, "scan", "listen", "127.0.0.1:32011");
+    let section = root.section("scan", "scan");
+    let recent_changes = section.count("recent_changes", 0, 10_000_000).unwrap_or_default();
+    Scan { listen, recent_changes }
+}
+
+/// Where to listen; nowhere when empty.
+fn listen(
+    root: Section<'_>,
+    table: &'static str,
+    key: &'static str,
+    example: &str,
+) -> Option<String> {
+    let section = root.section(table, table);
+    let text = section.text(key).filter(|text| !text.value.is_empty())?;
     if !host_and_port(&text.value) {
-        let message = format!("`http.engine` is `{}`", text.value);
-        section.reader.fault_with(text.at, message, "host:port, such as \"127.0.0.1:8080\"");
+        let message = format!("`{table}.{key}` is `{}`", text.value);
+        let suggestion = format!("host:port, such as \"{example}\"");
+        section.reader.fault_with(text.at, message, suggestion);
     }
     Some(text.value)
 }
@@ -401,7 +421,7 @@ pub(super) fn topic_name(section: Section<'_>, topic: &Found<String>) {
     }
 }
 
-fn plain_name(name: &str, bytes_max: usize) -> bool {
+pub(super) fn plain_name(name: &str, bytes_max: usize) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !name.is_empty() && name.len() <= bytes_max && name.bytes().all(plain)
 }
@@ -413,7 +433,7 @@ pub(super) fn country_like(code: &str) -> bool {
 }
 
 /// Whether a text is `host:port`, with an IPv6 address in brackets.
-fn host_and_port(text: &str) -> bool {
+pub(super) fn host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host_fits = match inner {

@@ -68,6 +68,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
             let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
             let metrics = &self.setup.metrics;
             metrics.partition_lag_records.with_label_values(&labels).set(lag);
+            if let Some(readers) = &self.setup.readers {
+                readers.lag(*id, lag);
+            }
             let behind = owned.appended_at.filter(|_| lag > 0).map_or(0, |at| now_ms - at);
             let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
             let gauge = metrics.partition_lag_seconds.with_label_values(&labels);
@@ -82,6 +85,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             *bytes.entry(part).or_insert(0) += size;
         }
         let total: usize = bytes.values().sum();
+        self.state_bytes = total;
         for (part, size) in bytes {
             let gauge = self.setup.metrics.state_bytes.with_label_values(&[part]);
             gauge.set(i64::try_from(size).unwrap_or(i64::MAX));

@@ -13,7 +13,7 @@ struct Rule {
     not_outside: &'static [&'static str],
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule { name: "cardlens-model", inside: &[], not_outside: &["*"] },
     Rule {
         name: "cardlens-wire",
@@ -41,6 +41,11 @@ const RULES: [Rule; 10] = [
         not_outside: &["arrow*", "datafusion*"],
     },
     Rule {
+        name: "cardlens-query",
+        inside: &["cardlens-model", "cardlens-features", "cardlens-lens", "cardlens-engine"],
+        not_outside: &["rdkafka*", "axum", "clap"],
+    },
+    Rule {
         name: "cardlens",
         inside: &[
             "cardlens-model",
@@ -49,8 +54,9 @@ const RULES: [Rule; 10] = [
             "cardlens-lens",
             "cardlens-engine",
             "cardlens-kafka",
+            "cardlens-query",
         ],
-        not_outside: &["rdkafka*"],
+        not_outside: &["rdkafka*", "datafusion*", "pgwire", "arrow-flight", "tonic*"],
     },
     Rule { name: "cardlens-tests", inside: &["*"], not_outside: &[] },
     Rule { name: "cardlens-benches", inside: &["*"], not_outside: &[] },
@@ -58,10 +64,14 @@ const RULES: [Rule; 10] = [
 ];
 
 /// Crates that only these members may take, whatever the kind of dependency.
-const ONLY: [(&str, &[&str]); 4] = [
+const ONLY: [(&str, &[&str]); 8] = [
     ("axum", &["cardlens"]),
     ("clap", &["cardlens", "cardlens-benches", "xtask"]),
     ("anyhow", &["cardlens", "cardlens-tests", "cardlens-benches", "xtask"]),
+    ("datafusion", &["cardlens-query", "cardlens-tests", "cardlens-benches"]),
+    ("pgwire", &["cardlens-query"]),
+    ("arrow-flight", &["cardlens-query"]),
+    ("tonic", &["cardlens-query"]),
     ("tracing-subscriber", &["cardlens", "cardlens-tests", "cardlens-benches"]),
 ];
 

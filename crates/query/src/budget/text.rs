@@ -1,0 +1,199 @@
+//! The text of a message, measured before anything parses it.
+//!
+//! Parsing and planning recurse: a chain of thousands of operators is a tree as deep, and the time
+//! to plan it grows with its square. This pass is one loop over tokens, with a stack of one counter
+//! per open bracket.
+
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::Limits;
+use crate::front::{Fault, State};
+
+/// The statements of a text, each as its tokens, white space among them, without the semicolon.
+/// Empty ones are left out.
+///
+/// # Errors
+/// Text that is no SQL, or that passes a limit.
+pub fn statements(text: &str, limits: &Limits) -> Result<Vec<Vec<Token>>, Fault> {
+    if text.len() > limits.text_bytes {
+        return Err(over("text", limits.text_bytes, "bytes"));
+    }
+    // Quotes stay as they are written, so that a statement can be put together again.
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .with_unescape(false)
+        .tokenize()
+        .map_err(|error| Fault::new(State::SyntaxError, error.to_string()))?;
+    let mut statements = vec![Vec::new()];
+    let mut count = 0;
+    for token in tokens {
+        match token {
+            Token::SemiColon => statements.push(Vec::new()),
+            Token::EOF => {}
+            token => {
+                if !matches!(token, Token::Whitespace(_)) {
+                    count += 1;
+                }
+                if let Some(last) = statements.last_mut() {
+                    last.push(token);
+                }
+            }
+        }
+        if count > limits.tokens {
+            return Err(over("tokens", limits.tokens, "tokens"));
+        }
+    }
+    statements.retain(|tokens| tokens.iter().any(|t| !matches!(t, Token::Whitespace(_))));
+    for statement in &statements {
+        measure(statement, limits)?;
+    }
+    Ok(statements)
+}
+
+/// Counters of one open bracket.
+#[derive(Default)]
+struct Level {
+    chain: usize,
+    list: usize,
+}
+
+fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
+    let mut levels = vec![Level::default()];
+    let mut arms = 0;
+    let mut tokens =
+        tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
+    while let Some(token) = tokens.next() {
+        let Some(level) = levels.last_mut() else { break };
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => levels.push(Level::default()),
+            Token::RParen | Token::RBracket | Token::RBrace => close(&mut levels),
+            Token::Comma => {
+                level.list += 1;
+                level.chain = 0;
+            }
+            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+                Keyword::CASE => levels.push(Level::default()),
+                Keyword::END => close(&mut levels),
+                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
+                    *level = Level::default();
+                }
+                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
+                    arms += 1;
+                    *level = Level::default();
+                }
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::BETWEEN
+                | Keyword::IN
+                | Keyword::IS
+                | Keyword::WHEN => level.chain += 1,
+                Keyword::AS => arms += usize::from(tokens.peek().is_some_and(|next| part(next))),
+                _ => {}
+            },
+            token if operator(token) => level.chain += 1,
+            _ => {}
+        }
+        let last = levels.last().map_or((0, 0), |level| (level.chain, level.list));
+        if levels.len() > limits.nesting + 1 {
+            return Err(over("nesting", limits.nesting, "open brackets"));
+        }
+        if last.0 > limits.chain {
+            return Err(over("chain", limits.chain, "operators in a row"));
+        }
+        if last.1 >= limits.projections {
+            return Err(over("list", limits.projections, "expressions in one list"));
+        }
+    }
+    if arms > limits.arms {
+        return Err(over("arms", limits.arms, "parts of WITH, UNION and JOIN"));
+    }
+    Ok(())
+}
+
+/// Whether what follows AS opens a part of WITH; an alias never starts so.
+fn part(token: &Token) -> bool {
+    match token {
+        Token::LParen => true,
+        Token::Word(word) => matches!(word.keyword, Keyword::NOT | Keyword::MATERIALIZED),
+        _ => false,
+    }
+}
+
+fn close(levels: &mut Vec<Level>) {
+    if levels.len() > 1 {
+        levels.pop();
+    }
+}
+
+fn operator(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::Placeholder(_)
+            | Token::Whitespace(_)
+            | Token::Period
+            | Token::EOF
+    )
+}
+
+/// The fault of a limit that was passed.
+pub fn over(limit: &str, most: usize, of: &str) -> Fault {
+    Fault::limit(format!("statement passes the limit `{limit}`: at most {most} {of}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, limit: Option<&str>) {
+        let found = statements(text, &Limits::default()).err().map(|fault| fault.message);
+        match limit {
+            None => assert_eq!(found, None, "{}", &text[..text.len().min(80)]),
+            Some(limit) => {
+                let found = found.unwrap_or_default();
+                assert!(found.contains(&format!("`{limit}`")), "{limit}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_of_the_text() {
+        check("select 1; ; select 'a;b'", None);
+        check(&format!("select '{}'", "x".repeat(1 << 16)), Some("text"));
+        check(&format!("select {}", "1,".repeat(1_500)), Some("list"));
+        check(&format!("select 1{}", " 1".repeat(5_000)), Some("tokens"));
+        check(&format!("select {}1{}", "(".repeat(51), ")".repeat(51)), Some("nesting"));
+        check(&format!("select {}1{}", "(".repeat(50), ")".repeat(50)), None);
+        check(&format!("select {}1", "1+".repeat(501)), Some("chain"));
+        check(&format!("select 1 where {}true", "a = 0 or ".repeat(300)), Some("chain"));
+        check(&format!("select {}true", "not ".repeat(501)), Some("chain"));
+        check(&format!("select 1{}", " union select 1".repeat(65)), Some("arms"));
+        check(&format!("select 1 as a{}", ", 1 as b".repeat(900)), None);
+        let parts: Vec<_> = (0..70).map(|n| format!("a{n} as (select 1)")).collect();
+        check(&format!("with {} select 1", parts.join(", ")), Some("arms"));
+        let cases = format!("select {}1{}", "case when true then ".repeat(60), " end".repeat(60));
+        check(&cases, Some("nesting"));
+    }
+
+    #[test]
+    fn statements_are_put_together_again() {
+        let text = "select 'it''s', $1 -- c\n; select \"a\"\"b\"";
+        let found = statements(text, &Limits::default()).unwrap();
+        let joined: Vec<String> =
+            found.iter().map(|tokens| tokens.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(joined, ["select 'it''s', $1 -- c\n", " select \"a\"\"b\""]);
+    }
+}

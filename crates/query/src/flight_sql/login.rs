@@ -1,0 +1,139 @@
+//! Logins of Flight: a name and a password once, a token afterwards.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Status};
+
+use super::Service;
+use crate::front::Role;
+
+/// Most logins that are remembered; the oldest is forgotten first and logs in again.
+const TOKENS: usize = 10_000;
+
+/// Tokens that were given out.
+#[derive(Default)]
+pub struct Tokens {
+    known: Mutex<(BTreeMap<String, (u64, Arc<Role>)>, u64)>,
+}
+
+impl Tokens {
+    fn give(&self, role: &Arc<Role>) -> String {
+        let part = || format!("{:016x}", RandomState::new().hash_one(0_u8));
+        let token: String = (0..4).map(|_| part()).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tokens, next) = &mut *known;
+        *next += 1;
+        tokens.insert(token.clone(), (*next, Arc::clone(role)));
+        if tokens.len() > TOKENS {
+            let oldest = tokens.iter().min_by_key(|(_, (age, _))| *age);
+            if let Some(oldest) = oldest.map(|(token, _)| token.clone()) {
+                tokens.remove(&oldest);
+            }
+        }
+        token
+    }
+
+    fn role(&self, token: &str) -> Option<Arc<Role>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0.get(token).map(|(_, role)| Arc::clone(role))
+    }
+}
+
+/// Where a request comes from: this machine, and whether it is encrypted.
+fn origin<T>(request: &Request<T>) -> (bool, bool) {
+    let tls = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+    let plain = request.extensions().get::<TcpConnectInfo>();
+    let address = tls.and_then(|tls| tls.get_ref().remote_addr());
+    let address = address.or_else(|| plain.and_then(TcpConnectInfo::remote_addr));
+    let loopback = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
+    (loopback, tls.is_some())
+}
+
+fn refused() -> Status {
+    Status::unauthenticated("user name and password do not match, or the token is not known")
+}
+
+impl Service {
+    /// The role of whoever asks.
+    pub(super) fn role<T>(&self, request: &Request<T>) -> Result<Arc<Role>, Status> {
+        let (loopback, _) = origin(request);
+        let given = request.metadata().get("authorization").and_then(|text| text.to_str().ok());
+        match given {
+            Some(text) if text.starts_with("Bearer ") => {
+                self.tokens.role(&text["Bearer ".len()..]).ok_or_else(refused)
+            }
+            Some(text) => self.prove(text, request).map(|(role, _)| role),
+            None if loopback && self.options.loopback_without_password => {
+                Ok(Arc::new(Role { name: "somebody".into(), ..Role::default() }))
+            }
+            None => Err(Status::unauthenticated("log in first: no authorization in the request")),
+        }
+    }
+
+    /// Checks a name and a password; the second is a token for what follows.
+    pub(super) fn prove<T>(
+        &self,
+        given: &str,
+        request: &Request<T>,
+    ) -> Result<(Arc<Role>, String), Status> {
+        let (loopback, secure) = origin(request);
+        if !loopback && !secure && !self.options.insecure {
+            let message = "connections from other machines are encrypted here";
+            return Err(Status::unauthenticated(message));
+        }
+        // Some clients leave the padding out.
+        let config =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let decoded = given
+            .strip_prefix("Basic ")
+            .and_then(|text| GeneralPurpose::new(&STANDARD, config).decode(text.trim()).ok());
+        let decoded =
+            decoded.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
+        let (name, password) = decoded.split_once(':').ok_or_else(refused)?;
+        let role = self.front.roles.role(name);
+        if loopback && self.options.loopback_without_password {
+            let role =
+                role.unwrap_or_else(|| Arc::new(Role { name: name.to_owned(), ..Role::default() }));
+            let token = self.tokens.give(&role);
+            return Ok((role, token));
+        }
+        let secret = self.front.roles.secret(name);
+        let right = same(secret.unwrap_or("\u{0}").as_bytes(), password.as_bytes());
+        let role = role.filter(|_| right && secret.is_some()).ok_or_else(refused)?;
+        let token = self.tokens.give(&role);
+        Ok((role, token))
+    }
+}
+
+/// Compares in a time that does not tell how far two texts agree.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    let mut differ = left.len() ^ right.len();
+    for (at, byte) in right.iter().enumerate() {
+        let other = left.get(at % left.len().max(1)).copied().unwrap_or(0);
+        differ |= usize::from(byte ^ other);
+    }
+    differ == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_bounded() {
+        let tokens = Tokens::default();
+        let role = Arc::new(Role::default());
+        let first = tokens.give(&role);
+        for _ in 0..TOKENS {
+            tokens.give(&role);
+        }
+        assert!(tokens.role(&first).is_none());
+        assert!(same(b"secret", b"secret") && !same(b"secret", b"secreT") && !same(b"", b"a"));
+    }
+}

@@ -1,0 +1,279 @@
+//! The front of the gateway: from a client's text to batches of rows.
+//!
+//! Owns the runtime that statements are planned and run on, their memory, and the queue before
+//! them. Protocols run elsewhere, on a runtime of their own, and only ever wait here: a statement
+//! that never yields costs its own thread and nobody's connection. Two invariants: a statement
+//! reads one picture for its whole life, and whoever drops its [`Rows`] ends it.
+//!
+//! This module knows no protocol and no engine.
+
+mod absent;
+mod command;
+mod fault;
+mod known;
+mod metrics;
+mod parameters;
+mod planning;
+mod rewrite;
+mod role;
+mod rows;
+mod veil;
+mod words;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::{
+    DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl,
+};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+pub use command::{Command, Copy, CopyFormat, command};
+pub use fault::{Fault, State};
+pub use metrics::{Metrics, Protocol};
+pub use parameters::Parameter;
+pub use planning::{Caller, Prepared};
+pub use rewrite::{REPEATED, Rewriter};
+pub use role::{Role, Roles};
+pub use rows::Rows;
+pub(crate) use veil::{Veiled, refused};
+
+use crate::budget::Limits;
+use crate::pg::catalogue::Catalogue;
+use crate::relations::Catalog;
+
+/// The database that clients connect to.
+pub const DATABASE: &str = "cardlens";
+/// The version that clients decide by; what the server can do is that of this one.
+pub const SERVER_VERSION: &str = "16.6";
+
+/// Stack of the threads that plan: planning recurses over expressions and plans.
+const STACK_BYTES: usize = 32 << 20;
+/// Rows of one batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// Settings and memory for the statements of a catalogue: no disk, no store, no files.
+///
+/// # Errors
+/// The planner does not take them.
+pub fn surroundings(limits: &Limits) -> Result<(SessionConfig, Arc<RuntimeEnv>), Fault> {
+    let memory = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
+    let largest = std::num::NonZeroUsize::new(5).unwrap_or(std::num::NonZeroUsize::MIN);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(memory), largest);
+    let stores = DefaultObjectStoreRegistry::new();
+    let files = ObjectStoreUrl::local_filesystem();
+    stores.deregister_store(files.as_ref())?;
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .with_object_store_registry(Arc::new(stores))
+        .build_arc()?;
+    let mut config = SessionConfig::new()
+        .with_target_partitions(threads())
+        .with_batch_size(BATCH_ROWS)
+        .with_information_schema(true);
+    let options = config.options_mut();
+    options.execution.enable_recursive_ctes = false;
+    // A scan decides its filters when it is planned, and a guard stands between.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+    Ok((config, runtime))
+}
+
+/// Threads for statements: fewer than there are cores, so that protocols always have one.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+/// Everything that statements share.
+pub struct Front {
+    /// Where relations come from.
+    pub catalog: Arc<Catalog>,
+    /// What a statement may cost.
+    pub limits: Limits,
+    /// Who may ask.
+    pub roles: Roles,
+    /// What is counted.
+    pub metrics: Metrics,
+    catalogue: Catalogue,
+    rewriter: Arc<Rewriter>,
+    also: Arc<BTreeSet<String>>,
+    queries: Option<Runtime>,
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Front {
+    /// A front over a catalogue, whose statements should have the settings of [`surroundings`].
+    ///
+    /// # Errors
+    /// The relations cannot be told, or there is no thread left.
+    pub async fn new(
+        catalog: Arc<Catalog>,
+        limits: Limits,
+        roles: Roles,
+        metrics: Metrics,
+    ) -> Result<Self, Fault> {
+        let queries = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads())
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("statement")
+            .enable_all()
+            .build()
+            .map_err(|error| Fault::new(State::Internal, format!("start a runtime: {error}")))?;
+        let statement = catalog.statement().await?;
+        let catalogue = Catalogue::new(&statement, &roles).await?;
+        let also = catalogue.allowed(&statement);
+        drop(statement);
+        let running = Arc::new(Semaphore::new(limits.running));
+        Ok(Self {
+            catalog,
+            limits,
+            roles,
+            metrics,
+            catalogue,
+            rewriter: Arc::new(Rewriter::default()),
+            also: Arc::new(also),
+            queries: Some(queries),
+            running,
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Does something where statements run, with their stack. Dropping the future ends it.
+    ///
+    /// # Errors
+    /// It panicked, or the front is being dropped.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let mut tasks = JoinSet::new();
+        self.start(&mut tasks, work)?;
+        match tasks.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) if error.is_panic() => {
+                Err(Fault::new(State::Internal, "the statement met a fault of the server"))
+            }
+            _ => Err(Fault::new(State::Shutdown, "the server is shutting down")),
+        }
+    }
+
+    fn start<T: Send + 'static>(
+        &self,
+        tasks: &mut JoinSet<T>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let gone = || Fault::new(State::Shutdown, "the server is shutting down");
+        let queries = self.queries.as_ref().ok_or_else(gone)?;
+        tasks.spawn_on(work, queries.handle());
+        Ok(())
+    }
+
+    /// The relations that there are, with their columns.
+    ///
+    /// # Errors
+    /// They cannot be told at the moment.
+    pub async fn relations(&self) -> Result<Vec<Relation>, Fault> {
+        let statement = self.catalog.statement().await?;
+        let mut relations = Vec::new();
+        for comment in statement.comments().iter() {
+            let catalog = statement.context().catalog(DATABASE);
+            let schema = catalog.and_then(|catalog| catalog.schema(comment.schema));
+            let Some(schema) = schema else { continue };
+            if let Some(table) = schema.table(&comment.table).await? {
+                relations.push(Relation {
+                    schema: comment.schema.to_owned(),
+                    name: comment.table.clone(),
+                    view: comment.view,
+                    columns: table.schema(),
+                });
+            }
+        }
+        Ok(relations)
+    }
+
+    /// Waits for a turn to run.
+    async fn admit(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, Fault> {
+        let running = Arc::clone(&self.running);
+        if let Ok(permit) = Arc::clone(&running).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _waiting = Waiting::enter(&self.waiting, self.limits.waiting)?;
+        let turn = tokio::time::timeout(timeout, running.acquire_owned());
+        match turn.await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Fault::new(State::Shutdown, "the server is shutting down")),
+            Err(_) => Err(Fault::new(
+                State::Canceled,
+                format!(
+                    "canceling statement due to statement timeout while it waited for its turn: \
+                     the limit `running` is {}",
+                    self.limits.running
+                ),
+            )),
+        }
+    }
+}
+
+/// A relation as clients are told of it.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Where it lies.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is worked out from others.
+    pub view: bool,
+    /// Its columns.
+    pub columns: SchemaRef,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // Blocking here could be on one of its own threads.
+        if let Some(queries) = self.queries.take() {
+            queries.shutdown_background();
+        }
+    }
+}
+
+/// A place in the queue.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize, most: usize) -> Result<Self, Fault> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::AcqRel) >= most {
+            return Err(Fault::new(
+                State::TooManyConnections,
+                format!("too many statements wait: the limit `waiting` is {most}"),
+            ));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl From<crate::Error> for Fault {
+    fn from(error: crate::Error) -> Self {
+        Self::new(State::Engine, error.to_string())
+    }
+}

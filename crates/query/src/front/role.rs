@@ -1,0 +1,51 @@
+//! Who may ask, and what they see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a role is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Role {
+    /// Its name, which is also the name to log in with.
+    pub name: String,
+    /// Columns whose values it does not see, whatever the table.
+    pub mask: Vec<String>,
+    /// It sees aggregates only, over at least so many customers.
+    pub min_group: Option<u32>,
+}
+
+/// The roles of a gateway, with what proves them.
+#[derive(Debug, Clone, Default)]
+pub struct Roles {
+    by_name: BTreeMap<String, (Arc<Role>, String)>,
+}
+
+impl Roles {
+    /// Adds a role and its secret.
+    pub fn add(&mut self, role: Role, secret: String) {
+        self.by_name.insert(role.name.clone(), (Arc::new(role), secret));
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn role(&self, name: &str) -> Option<Arc<Role>> {
+        self.by_name.get(name).map(|(role, _)| Arc::clone(role))
+    }
+
+    /// The secret of that role.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&str> {
+        self.by_name.get(name).map(|(_, secret)| secret.as_str())
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Whether nobody can log in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}

@@ -1,0 +1,85 @@
+//! The relations as a role sees them: masked columns read as null, whatever is asked of them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableFunction, TableFunctionArgs, TableFunctionImpl};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use datafusion::prelude::col;
+
+use super::{Fault, Role, State};
+
+impl Role {
+    /// Whether it sees everything.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.mask.is_empty() && self.min_group.is_none()
+    }
+}
+
+/// A schema whose tables hide the columns of a mask.
+#[derive(Debug)]
+pub(crate) struct Veiled {
+    pub(crate) inner: Arc<dyn SchemaProvider>,
+    pub(crate) role: Arc<Role>,
+}
+
+#[async_trait]
+impl SchemaProvider for Veiled {
+    fn table_names(&self) -> Vec<String> {
+        self.inner.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let found = self.inner.table(name).await?;
+        found.map(|table| veiled(name, table, &self.role.mask)).transpose()
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.inner.table_exist(name)
+    }
+}
+
+fn veiled(
+    name: &str,
+    table: Arc<dyn TableProvider>,
+    mask: &[String],
+) -> Result<Arc<dyn TableProvider>> {
+    let schema = table.schema();
+    if !schema.fields().iter().any(|field| mask.contains(field.name())) {
+        return Ok(table);
+    }
+    let mut shown = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        shown.push(if mask.contains(field.name()) {
+            let nothing = ScalarValue::try_from(field.data_type())?;
+            Expr::Literal(nothing, None).alias(field.name())
+        } else {
+            col(datafusion::common::Column::new_unqualified(field.name()))
+        });
+    }
+    let plan =
+        LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.project(shown)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// A function that looks at single customers and their figures, and so is not for such a role.
+pub(crate) fn refused(function: &TableFunction) -> TableFunction {
+    let name = function.name().to_owned();
+    TableFunction::new(name.clone(), Arc::new(Refused { name }))
+}
+
+#[derive(Debug)]
+struct Refused {
+    name: String,
+}
+
+impl TableFunctionImpl for Refused {
+    fn call_with_args(&self, _: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
+        let name = &self.name;
+        let message = format!("{name}() shows single customers, and this role does not see all");
+        Err(Fault::new(State::NotAllowed, message).into())
+    }
+}

@@ -1,0 +1,111 @@
+//! The gateway as one thing: a front over engines, and the protocols that it is asked by.
+//!
+//! Protocols share the runtime that calls [`serve`]; statements have one of their own. Until the
+//! engines have been heard of nothing is accepted, so that a client never meets a gateway that
+//! knows no relation.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::budget::Limits;
+use crate::front::{Fault, Front, Metrics, Roles, surroundings};
+use crate::relations::Catalog;
+use crate::{flight_sql, pg};
+
+/// Wait between two attempts to hear of the engines.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a gateway is made of.
+pub struct Setup {
+    /// `host:port` of scan endpoints.
+    pub engines: Vec<String>,
+    /// What statements may cost.
+    pub limits: Limits,
+    /// Who may ask.
+    pub roles: Roles,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where the Postgres wire listens.
+    pub pgwire: Option<TcpListener>,
+    /// Where Flight SQL listens.
+    pub flight: Option<TcpListener>,
+    /// Most connections of the Postgres wire.
+    pub connections: usize,
+    /// Encrypts both.
+    pub tls: Option<pg::Tls>,
+    /// Whoever is on this machine comes in without a password.
+    pub loopback_without_password: bool,
+    /// Takes passwords from other machines without encryption.
+    pub insecure: bool,
+}
+
+/// Serves until told to stop. `heard` is told why the gateway is not ready, and of its being so.
+///
+/// # Errors
+/// A listener fails, or a front cannot be made at all.
+pub async fn serve(
+    setup: Setup,
+    mut stop: watch::Receiver<bool>,
+    heard: impl Fn(Option<String>),
+) -> io::Result<()> {
+    let (config, runtime) = surroundings(&setup.limits).map_err(io::Error::other)?;
+    let catalog = Catalog::new(setup.engines.clone()).with_session(config, runtime);
+    let catalog = Arc::new(catalog);
+    let front = loop {
+        let made = Front::new(
+            Arc::clone(&catalog),
+            setup.limits.clone(),
+            setup.roles.clone(),
+            setup.metrics.clone(),
+        );
+        match made.await {
+            Ok(front) => break Arc::new(front),
+            Err(Fault { message, .. }) => {
+                warn!(reason = message, "waiting for the engines");
+                heard(Some(message));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    };
+    heard(None);
+    let wire = postgres(&setup, Arc::clone(&front), stop.clone());
+    let flight = flight(&setup, front, stop);
+    tokio::try_join!(wire, flight).map(drop)
+}
+
+async fn postgres(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let Some(listener) = &setup.pgwire else { return Ok(()) };
+    let options = pg::Options {
+        connections: setup.connections,
+        tls: setup.tls.clone(),
+        loopback_without_password: setup.loopback_without_password,
+        insecure: setup.insecure,
+    };
+    pg::serve(listening(listener)?, front, options, Arc::default(), stop).await
+}
+
+async fn flight(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let Some(listener) = &setup.flight else { return Ok(()) };
+    let options = flight_sql::Options {
+        identity: setup.tls.as_ref().map(pg::Tls::identity),
+        loopback_without_password: setup.loopback_without_password,
+        insecure: setup.insecure,
+        requests: 64,
+    };
+    let service = flight_sql::Service::new(front, options).map_err(io::Error::other)?;
+    flight_sql::serve(listening(listener)?, service, stop).await
+}
+
+fn listening(listener: &TcpListener) -> io::Result<tokio::net::TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}

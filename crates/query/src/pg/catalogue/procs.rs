@@ -1,0 +1,51 @@
+//! `pg_proc`: our own functions, and none of PostgreSQL's, which are not promised one by one.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, take};
+
+use crate::front::{Fault, State};
+use crate::relations::{FUNCTIONS, FunctionComment};
+
+/// Number of the first function; below those of relations, above those of the types.
+const FIRST: i32 = 16_000;
+
+/// The function of a number.
+pub(super) fn by_number(oid: i32) -> Option<&'static FunctionComment> {
+    usize::try_from(oid.checked_sub(FIRST)?).ok().and_then(|at| FUNCTIONS.get(at))
+}
+
+/// The table, with the columns that it was given with: what is not told here is as of some function.
+pub(super) fn rows(given: &RecordBatch, namespace: i32) -> Result<RecordBatch, Fault> {
+    let internal = |error: datafusion::arrow::error::ArrowError| {
+        Fault::new(State::Internal, error.to_string())
+    };
+    let of_some = UInt32Array::from(vec![0; FUNCTIONS.len()]);
+    let mut arrays = Vec::with_capacity(given.num_columns());
+    for (field, some) in given.schema().fields().iter().zip(given.columns()) {
+        let array = match told(field.name(), namespace) {
+            Some(array) => cast(&array, field.data_type()).map_err(internal)?,
+            None => take(some.as_ref(), &of_some, None).map_err(internal)?,
+        };
+        arrays.push(array);
+    }
+    RecordBatch::try_new(given.schema(), arrays).map_err(internal)
+}
+
+fn told(column: &str, namespace: i32) -> Option<ArrayRef> {
+    let numbers = FIRST..;
+    Some(match column {
+        "oid" => Arc::new(Int32Array::from_iter_values(numbers.take(FUNCTIONS.len()))),
+        "proname" => Arc::new(FUNCTIONS.iter().map(|it| Some(it.name)).collect::<StringArray>()),
+        "pronamespace" => Arc::new(Int32Array::from(vec![namespace; FUNCTIONS.len()])),
+        "prokind" => Arc::new(FUNCTIONS.iter().map(|_| Some("f")).collect::<StringArray>()),
+        "proretset" => {
+            Arc::new(FUNCTIONS.iter().map(|it| Some(it.table)).collect::<BooleanArray>())
+        }
+        "pronargs" => Arc::new(Int32Array::from(vec![1; FUNCTIONS.len()])),
+        _ => return None,
+    })
+}

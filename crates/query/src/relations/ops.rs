@@ -1,0 +1,150 @@
+//! The state of the engines, as tables of the schema `ops`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use datafusion::error::Result;
+
+use super::catalog::Picture;
+use super::definitions::batch;
+use super::shape::ZONE;
+use crate::scan::PartitionState;
+
+/// A table of the schema `ops`.
+pub(super) struct OpsTable {
+    pub(super) name: &'static str,
+    pub(super) comment: &'static str,
+    pub(super) columns: &'static [(&'static str, &'static str)],
+}
+
+const PARTITIONS: &[(&str, &str)] = &[
+    ("partition", "Its number."),
+    ("state", "running, restoring, stopped, or unowned."),
+    ("instance", "Who owns it."),
+    ("engine", "Address of the owner's scan endpoint."),
+    ("epoch", "Which ownership of the partition this is."),
+    ("position", "Committed position: that of the next record to read."),
+    ("lag_records", "Records not yet committed, when last counted."),
+    ("customers", "Customers in it."),
+    ("watermark", "How far event time has come."),
+    ("open_day", "The first day not closed."),
+    ("view_bytes", "Memory of the view that statements read; 0 while nobody does."),
+];
+
+const INSTANCES: &[(&str, &str)] = &[
+    ("engine", "Address of its scan endpoint."),
+    ("instance", "Its name; null when it is silent."),
+    ("reachable", "Whether it answers."),
+    ("problem", "Why it does not."),
+    ("partitions", "Partitions it owns."),
+    ("customers", "Customers in them."),
+    ("rules_version", "Version of its rule set."),
+    ("rules_digest", "Digest of its rule set."),
+];
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("name", "The key in the configuration."),
+    ("value", "Its value."),
+    ("comment", "What it means."),
+];
+
+/// The tables.
+pub(super) const TABLES: &[OpsTable] = &[
+    OpsTable {
+        name: "partitions",
+        comment: "Partitions of the input, as their owners see them when the statement begins.",
+        columns: PARTITIONS,
+    },
+    OpsTable {
+        name: "instances",
+        comment: "Engines of this deployment, those that do not answer among them.",
+        columns: INSTANCES,
+    },
+    OpsTable {
+        name: "settings",
+        comment: "Settings of the engines that results depend on.",
+        columns: SETTINGS,
+    },
+];
+
+/// A table as the statement's picture has it.
+pub(super) fn table(name: &str, picture: &Picture) -> Result<Option<RecordBatch>> {
+    Ok(match name {
+        "partitions" => Some(partitions(picture)?),
+        "instances" => Some(instances(picture)?),
+        "settings" => Some(settings(picture)?),
+        _ => None,
+    })
+}
+
+fn partitions(picture: &Picture) -> Result<RecordBatch> {
+    let owned = &picture.board.partitions;
+    let all: Vec<(u32, Option<&(usize, PartitionState)>)> = (0..picture.partitions())
+        .map(|number| (number, owned.iter().find(|(_, state)| state.partition == number)))
+        .collect();
+    let int = |of: fn(&PartitionState) -> i64| -> ArrayRef {
+        Arc::new(all.iter().map(|(_, it)| it.map(|(_, state)| of(state))).collect::<Int64Array>())
+    };
+    let engines = all.iter().map(|(_, it)| it.map(|(engine, _)| picture.backend.address(*engine)));
+    let instances = all.iter().map(|(_, it)| it.map(|(_, state)| state.instance.as_str()));
+    let states = all.iter().map(|(_, it)| Some(it.map_or("unowned", |(_, state)| &state.state)));
+    let watermarks = all.iter().map(|(_, it)| it.and_then(|(_, state)| state.watermark));
+    let watermarks = watermarks.map(|at| at.map(|ms| ms.saturating_mul(1_000)));
+    let days = all.iter().map(|(_, it)| it.and_then(|(_, state)| state.open_day));
+    let numbers = all.iter().map(|(number, _)| i32::try_from(*number).ok());
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(numbers.collect::<Int32Array>()),
+        Arc::new(states.collect::<StringArray>()),
+        Arc::new(instances.collect::<StringArray>()),
+        Arc::new(engines.collect::<StringArray>()),
+        int(|state| i64::try_from(state.epoch).unwrap_or(i64::MAX)),
+        int(|state| state.position),
+        int(|state| state.lag_records),
+        int(|state| i64::try_from(state.customers).unwrap_or(i64::MAX)),
+        Arc::new(watermarks.collect::<TimestampMicrosecondArray>().with_timezone(ZONE)),
+        Arc::new(days.collect::<Date32Array>()),
+        int(|state| i64::try_from(state.view_bytes).unwrap_or(i64::MAX)),
+    ];
+    batch(PARTITIONS, arrays)
+}
+
+fn instances(picture: &Picture) -> Result<RecordBatch> {
+    let all = &picture.board.instances;
+    let owned =
+        |place: usize| picture.board.partitions.iter().filter(move |(engine, _)| *engine == place);
+    let counts = (0..all.len()).map(|place| i32::try_from(owned(place).count()).ok());
+    let customers = (0..all.len()).map(|place| {
+        let sum: u64 = owned(place).map(|(_, state)| state.customers).sum();
+        i64::try_from(sum).ok()
+    });
+    let answer = |at: usize| all[at].answer.as_ref().ok();
+    let names = (0..all.len()).map(|at| answer(at).map(|answer| answer.instance.as_str()));
+    let problems = all.iter().map(|it| it.answer.as_ref().err().map(ToString::to_string));
+    let versions = (0..all.len())
+        .map(|at| answer(at).and_then(|answer| i32::try_from(answer.rules_version).ok()));
+    let digests = (0..all.len()).map(|at| answer(at).map(|answer| answer.rules_digest.as_str()));
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(all.iter().map(|it| Some(it.address.as_str())).collect::<StringArray>()),
+        Arc::new(names.collect::<StringArray>()),
+        Arc::new(all.iter().map(|it| Some(it.answer.is_ok())).collect::<BooleanArray>()),
+        Arc::new(problems.collect::<StringArray>()),
+        Arc::new(counts.collect::<Int32Array>()),
+        Arc::new(customers.collect::<Int64Array>()),
+        Arc::new(versions.collect::<Int32Array>()),
+        Arc::new(digests.collect::<StringArray>()),
+    ];
+    batch(INSTANCES, arrays)
+}
+
+fn settings(picture: &Picture) -> Result<RecordBatch> {
+    let all = &picture.known.meaning.description.settings;
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(all.iter().map(|(name, _, _)| Some(name.as_str())).collect::<StringArray>()),
+        Arc::new(all.iter().map(|(_, value, _)| Some(value.as_str())).collect::<StringArray>()),
+        Arc::new(all.iter().map(|(_, _, text)| Some(text.as_str())).collect::<StringArray>()),
+    ];
+    batch(SETTINGS, arrays)
+}

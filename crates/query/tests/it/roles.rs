@@ -1,0 +1,92 @@
+//! What roles see: masked columns, and groups of customers only.
+
+use std::sync::Arc;
+
+use cardlens_query::budget::Limits;
+use cardlens_query::front::{Front, Role, State};
+
+use crate::support::{ask, everything, front};
+
+async fn number(front: &Front, role: &Arc<Role>, sql: &str) -> i64 {
+    let shown = ask(front, role, sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+    let digits = shown.lines().nth(3).unwrap_or("| 0 |").trim_matches(['|', ' ']).to_owned();
+    digits.parse().unwrap_or_else(|_| panic!("{sql}: {shown}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn masked_columns_read_as_null_whatever_is_asked_of_them() {
+    let front = front(Limits::default()).await;
+    let all = everything();
+    let mask = vec!["spend_365d".to_owned(), "customer_id".to_owned()];
+    let some = Arc::new(Role { name: "some".into(), mask, min_group: None });
+    let known = "select count(spend_365d) from customers";
+    assert!(number(&front, &all, known).await > 0);
+    for sql in [
+        known,
+        "select count(*) from customers where spend_365d > 0",
+        "select count(*) from features where customer_id >= ''",
+        "select count(customer_id) from (select * from customers union all select * from customers)",
+        "select count(c.customer_id) from customers c join customers d using (customer_id)",
+    ] {
+        assert_eq!(number(&front, &some, sql).await, 0, "{sql}");
+    }
+    assert!(number(&front, &some, "select count(spend_30d) from customers").await > 0);
+    for sql in ["select * from explain_customer('C1')", "select * from customer_timeline('C1')"] {
+        assert_eq!(ask(&front, &some, sql).await.unwrap_err().state, State::NotAllowed, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_are_too_small_are_left_out() {
+    let front = front(Limits::default()).await;
+    let all = everything();
+    let groups = Arc::new(Role { name: "groups".into(), mask: Vec::new(), min_group: Some(11) });
+    let total = "select count(*) from customers";
+    assert_eq!(number(&front, &groups, total).await, number(&front, &all, total).await);
+    let by_day =
+        "select count(*) from (select first_seen_on, count(*) n from customers group by 1) g";
+    let large = format!("{by_day} where n >= 11");
+    assert_eq!(number(&front, &groups, by_day).await, number(&front, &all, &large).await);
+    let tiny = "select count(*) from customers where txn_30d = -1";
+    assert_eq!(number(&front, &groups, tiny).await, 0, "an empty group has no row");
+    for sql in [
+        "select value_tier, count(*), avg(spend_30d) from customers group by value_tier",
+        "select tier, sum(spend) from (select value_tier tier, spend_30d spend from customers) c \
+         where spend > 0 group by tier",
+        "select need, count(distinct source) from customer_needs group by need order by 2",
+        "select * from value_need_matrix",
+        "select * from segments",
+    ] {
+        ask(&front, &groups, sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_in_particular_is_shown() {
+    let front = front(Limits::default()).await;
+    let groups = Arc::new(Role { name: "groups".into(), mask: Vec::new(), min_group: Some(11) });
+    for sql in [
+        "select * from customers",
+        "select spend_30d from customers limit 1",
+        "select distinct value_tier from customers",
+        "select max(spend_30d) from customers",
+        "select array_agg(customer_id) from customers",
+        "select count(*) from customers where customer_id = 'C1'",
+        "select count(*) from customers where customer_id in (select customer_id from features)",
+        "select sum(case when txn_30d = 5 then spend_30d end) from customers",
+        "select sum(spend_30d) filter (where txn_30d = 5) from customers",
+        "select sum(x) from (select spend_30d * txn_30d as x from customers) c",
+        "select count(*) from customers a join features b on a.customer_id < b.customer_id",
+        "select count(*) from customers a left join features b on a.customer_id = b.customer_id",
+        "select sum(spend_30d) over () from customers",
+        "select count(*) from (select * from customers order by spend_30d limit 1) c",
+        "select 1 where exists (select 1 from customers where spend_30d > 5)",
+        "select * from explain_customer('C1')",
+        "select * from preview_rule('txn_30d > 5')",
+    ] {
+        match ask(&front, &groups, sql).await {
+            Err(fault) => assert_eq!(fault.state, State::NotAllowed, "{sql}: {fault}"),
+            Ok(shown) => panic!("{sql}: {shown}"),
+        }
+    }
+}

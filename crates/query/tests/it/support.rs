@@ -1,0 +1,153 @@
+//! A gateway over customers in memory, on free ports of this machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cardlens_query::budget::Limits;
+use cardlens_query::budget::guard::Stop;
+use cardlens_query::front::{Caller, Fault, Front, Metrics, Protocol, Role, Roles, surroundings};
+use cardlens_query::relations::{Catalog, Fixed};
+use cardlens_query::{flight_sql, pg};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::common::ParamValues;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+/// Customers of every test.
+pub const CUSTOMERS: u32 = 1_000;
+
+/// A front whose customers are in memory.
+pub async fn front(limits: Limits) -> Front {
+    let (config, runtime) = surroundings(&limits).unwrap();
+    let fixed = Fixed::sample(CUSTOMERS, 4).unwrap();
+    let catalog = Catalog::fixed(fixed).with_session(config, runtime);
+    let mut roles = Roles::default();
+    roles.add(Role { name: "analyst".into(), ..Role::default() }, "s3cret".into());
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    Front::new(Arc::new(catalog), limits, roles, metrics).await.unwrap()
+}
+
+/// A role that sees everything.
+pub fn everything() -> Arc<Role> {
+    Arc::default()
+}
+
+/// What a role is answered, as a table of text.
+pub async fn ask(front: &Front, role: &Arc<Role>, sql: &str) -> Result<String, Fault> {
+    let caller = Caller {
+        user: role.name.clone(),
+        role: Arc::clone(role),
+        number: 1,
+        protocol: Protocol::Postgres,
+        settings: Vec::new(),
+        timeout: Duration::from_secs(30),
+        partial: false,
+    };
+    let prepared = Arc::new(front.prepare(sql, &caller).await?);
+    let stop = Arc::new(Stop::new(caller.timeout));
+    let mut rows = front.run(&prepared, ParamValues::List(Vec::new()), &caller, &stop).await?;
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.next(usize::MAX).await? {
+        batches.push(batch);
+    }
+    Ok(pretty_format_batches(&batches).unwrap().to_string())
+}
+
+/// What a gateway is started with.
+pub struct Start {
+    /// What statements may cost.
+    pub limits: Limits,
+    /// Most connections of the Postgres wire.
+    pub connections: usize,
+    /// Lets whoever is on this machine in; otherwise everybody is asked for a password.
+    pub without_password: bool,
+    /// Encrypts both protocols.
+    pub tls: Option<pg::Tls>,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { limits: Limits::default(), connections: 20, without_password: true, tls: None }
+    }
+}
+
+/// A running gateway; it ends when it is dropped.
+pub struct Gateway {
+    /// Where it listens for the Postgres wire.
+    pub address: SocketAddr,
+    /// Where it listens for Flight SQL.
+    pub flight: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts one that lets whoever is on this machine in, or asks everybody for a password.
+    pub fn start(limits: Limits, connections: usize, without_password: bool) -> Self {
+        Self::open(Start { limits, connections, without_password, tls: None })
+    }
+
+    /// Starts one.
+    pub fn open(start: Start) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (told, addresses) = oneshot::channel();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(serve(start, told, stopped));
+        };
+        let thread = std::thread::spawn(run);
+        let (address, flight) = addresses.blocking_recv().unwrap();
+        Self { address, flight, stop, thread: Some(thread) }
+    }
+}
+
+async fn serve(
+    start: Start,
+    told: oneshot::Sender<(SocketAddr, SocketAddr)>,
+    stopped: watch::Receiver<bool>,
+) {
+    let front = Arc::new(front(start.limits).await);
+    let wire = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let flight = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    told.send((wire.local_addr().unwrap(), flight.local_addr().unwrap())).unwrap();
+    let service = flight_sql::Options {
+        identity: start.tls.as_ref().map(pg::Tls::identity),
+        loopback_without_password: start.without_password,
+        insecure: false,
+        requests: 64,
+    };
+    let service = flight_sql::Service::new(Arc::clone(&front), service).unwrap();
+    let options = pg::Options {
+        connections: start.connections,
+        tls: start.tls,
+        loopback_without_password: start.without_password,
+        insecure: false,
+    };
+    let wire = pg::serve(wire, front, options, Arc::default(), stopped.clone());
+    let flight = flight_sql::serve(flight, service, stopped);
+    tokio::try_join!(wire, flight).unwrap();
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// The folder that cargo builds this test in, where tools are installed too.
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    // Cargo puts this into every folder it builds in, a tag only into those it made itself.
+    let target = test.ancestors().find(|folder| folder.join(".rustc_info.json").exists());
+    target.expect("the test lies in a target folder of cargo").to_owned()
+}
