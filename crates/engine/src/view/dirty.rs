@@ -44,14 +44,11 @@ impl Dirty {
         self.words[word] |= bit;
     }
 
-    /// Takes at most `max` slots, ascending, from where the last call ended.
+    /// Takes at most `max` slots, from where the last call ended and round to there again.
     pub(crate) fn take(&mut self, max: usize) -> Vec<u32> {
         let mut slots = Vec::with_capacity(max.min(self.len));
         while slots.len() < max && self.len > 0 {
             if self.cursor >= self.words.len() {
-                if !slots.is_empty() {
-                    break;
-                }
                 self.cursor = 0;
             }
             let word = &mut self.words[self.cursor];
@@ -85,8 +82,7 @@ mod tests {
         assert_eq!(dirty.len(), 11);
         assert_eq!(dirty.take(4), [60, 61, 62, 63]);
         dirty.mark(60);
-        assert_eq!(dirty.take(100), [64, 65, 66, 67, 68, 69, 1_000]);
-        assert_eq!(dirty.take(100), [60]);
+        assert_eq!(dirty.take(100), [64, 65, 66, 67, 68, 69, 1_000, 60]);
         assert_eq!((dirty.len(), dirty.take(100)), (0, Vec::new()));
     }
 }

@@ -47,7 +47,7 @@ fn crate_edges() {
     check_edges(&[("cardlens-kafka", &["dev:anyhow"])], &["cardlens-kafka:1"]);
     check_edges(&[("cardlens-tests", &["cardlens-model", "anyhow"]), model], &[]);
     check_edges(&[("xtask", &["cardlens-model", "anyhow", "clap"]), model], &["xtask:1"]);
-    check_edges(&[("cardlens-query", &[])], &["cardlens-query:1"]);
+    check_edges(&[("cardlens-nosuch", &[])], &["cardlens-nosuch:1"]);
 }
 
 #[track_caller]
