@@ -26,6 +26,12 @@ impl Cost {
     pub fn plus(self, other: Self) -> Self {
         Self { cpu_s: self.cpu_s + other.cpu_s, wall_s: self.wall_s + other.wall_s }
     }
+
+    /// What is left of it without a part.
+    #[must_use]
+    pub fn minus(self, part: Self) -> Self {
+        Self { cpu_s: self.cpu_s - part.cpu_s, wall_s: self.wall_s - part.wall_s }
+    }
 }
 
 /// Measures a part of this process, all of its threads together.
@@ -119,6 +125,22 @@ pub fn side<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> Result<(T, C
     let last = said.lines().last().with_context(|| format!("side `{name}` said nothing"))?;
     let answer = serde_json::from_str(last).with_context(|| format!("`{name}` said `{last}`"))?;
     Ok((answer, cost))
+}
+
+/// Runs another program as a side; what it says goes to where progress goes.
+///
+/// # Errors
+/// It does not start, or fails.
+pub fn process(command: &mut Command) -> Result<Cost> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let watch = Stopwatch::children()?;
+    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("start `{program}`"))?;
+    let cost = watch.read()?;
+    if !status.success() {
+        bail!("`{program}` ended with {status}");
+    }
+    Ok(cost)
 }
 
 /// A side that stays alive between questions, so that what it built up is built once.

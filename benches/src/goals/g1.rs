@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Bench, Outcome, Run};
 use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1};
-use crate::measure::{Cost, median, side};
+use crate::measure::{median, side};
 use crate::sides::{Ran, TOPIC};
 
 const PARTITIONS: u32 = 4;
@@ -100,11 +100,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
 /// The second half of a run by itself.
 fn second_half(ran: &Ran) -> Run {
     let (all, half) = (ran.all, ran.half);
-    let cost = Cost {
-        cpu_s: all.cost.cpu_s - half.cost.cpu_s,
-        wall_s: all.cost.wall_s - half.cost.wall_s,
-    };
-    Run::new(all.records - half.records, cost)
+    Run::new(all.records - half.records, all.cost.minus(half.cost))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of a run are far below 2^53")]

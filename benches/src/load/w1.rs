@@ -172,23 +172,32 @@ impl W1 {
             Self::STANDARD => "w1.jsonl".to_owned(),
             Self { transactions, customers } => format!("w1-{transactions}-{customers}.jsonl"),
         };
-        let path = directory.join(name);
+        self.written(directory.join(name), self.transactions)
+    }
+
+    /// A file of the first transactions of this workload, written unless it is there.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be written.
+    pub fn beginning(self, directory: &Path, transactions: u64) -> io::Result<PathBuf> {
+        let of = format!("{}-{}", self.transactions, self.customers);
+        self.written(directory.join(format!("w1-{of}-first-{transactions}.jsonl")), transactions)
+    }
+
+    fn written(self, path: PathBuf, transactions: u64) -> io::Result<PathBuf> {
         if !path.exists() {
-            fs::create_dir_all(directory)?;
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
             // Under another name until it is whole: what exists is complete.
             let part = path.with_extension("part");
-            self.write(&mut BufWriter::with_capacity(1 << 20, File::create(&part)?))?;
+            let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+            for drawn in self.draw().take_while(|drawn| drawn.number < transactions) {
+                drawn.write(&mut out)?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()?;
             fs::rename(&part, &path)?;
         }
         Ok(path)
-    }
-
-    fn write(self, out: &mut impl Write) -> io::Result<()> {
-        for drawn in self.draw() {
-            drawn.write(out)?;
-            out.write_all(b"\n")?;
-        }
-        out.flush()
     }
 }
 

@@ -27,6 +27,15 @@ pub fn everything(workspace: &Workspace) -> Result<Tools> {
     tools::find(workspace)
 }
 
+/// Prepares the benches too: a rival is in Java, and compiled when its goal is first measured.
+pub fn for_bench(workspace: &Workspace) -> Result<()> {
+    everything(workspace)?;
+    if sh::on_path("javac").is_none() {
+        debian(&["default-jdk-headless"])?;
+    }
+    Ok(())
+}
+
 fn packages(tests: bool) -> Result<()> {
     let lacking = missing(tests);
     if lacking.is_empty() {

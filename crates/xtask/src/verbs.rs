@@ -32,7 +32,7 @@ pub fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 
 /// Builds for release and runs the bench binary; it may start a broker.
 pub fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
-    setup::everything(workspace)?;
+    setup::for_bench(workspace)?;
     sh::run(workspace.build("bench", true)?.args(args))
 }
 
