@@ -26,6 +26,8 @@ pub struct Limits {
     pub tokens: usize,
     /// Deepest nesting of brackets and CASE.
     pub nesting: usize,
+    /// Deepest nesting of calls and arrays: the parser reads what is in each twice.
+    pub calls: usize,
     /// Most operators in a row at one depth: `a + b + …`, `x = 1 OR …`, `NOT NOT …`.
     pub chain: usize,
     /// Most parts of WITH, UNION, INTERSECT and EXCEPT, and joined relations, in one statement.
@@ -57,6 +59,7 @@ impl Default for Limits {
             text_bytes: 64 << 10,
             tokens: 5_000,
             nesting: 50,
+            calls: 12,
             chain: 500,
             arms: 64,
             projections: 1_000,

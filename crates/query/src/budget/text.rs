@@ -56,31 +56,46 @@ pub fn statements(text: &str, limits: &Limits) -> Result<Vec<Vec<Token>>, Fault>
 struct Level {
     chain: usize,
     list: usize,
+    /// Calls and arrays around it.
+    calls: usize,
+}
+
+impl Level {
+    fn within(calls: usize) -> Self {
+        Self { calls, ..Self::default() }
+    }
 }
 
 fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
     let mut levels = vec![Level::default()];
     let mut arms = 0;
+    let mut before: Option<&Token> = None;
     let mut tokens =
         tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
     while let Some(token) = tokens.next() {
         let Some(level) = levels.last_mut() else { break };
+        let calls = level.calls;
         match token {
-            Token::LParen | Token::LBracket | Token::LBrace => levels.push(Level::default()),
+            Token::LParen => {
+                let call = before.is_some_and(names_a_call);
+                levels.push(Level::within(calls + usize::from(call)));
+            }
+            Token::LBracket => levels.push(Level::within(calls + 1)),
+            Token::LBrace => levels.push(Level::within(calls)),
             Token::RParen | Token::RBracket | Token::RBrace => close(&mut levels),
             Token::Comma => {
                 level.list += 1;
                 level.chain = 0;
             }
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::CASE => levels.push(Level::default()),
+                Keyword::CASE => levels.push(Level::within(calls)),
                 Keyword::END => close(&mut levels),
                 Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
-                    *level = Level::default();
+                    *level = Level::within(calls);
                 }
                 Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
                     arms += 1;
-                    *level = Level::default();
+                    *level = Level::within(calls);
                 }
                 Keyword::AND
                 | Keyword::OR
@@ -94,10 +109,16 @@ fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
                 Keyword::AS => arms += usize::from(tokens.peek().is_some_and(|next| part(next))),
                 _ => {}
             },
+            // Its planning grows with the cube of its length.
+            Token::StringConcat => level.chain += 3,
             token if operator(token) => level.chain += 1,
             _ => {}
         }
+        before = Some(token);
         let last = levels.last().map_or((0, 0), |level| (level.chain, level.list));
+        if levels.last().is_some_and(|level| level.calls > limits.calls) {
+            return Err(over("calls", limits.calls, "calls and arrays within one another"));
+        }
         if levels.len() > limits.nesting + 1 {
             return Err(over("nesting", limits.nesting, "open brackets"));
         }
@@ -121,6 +142,40 @@ fn part(token: &Token) -> bool {
         Token::Word(word) => matches!(word.keyword, Keyword::NOT | Keyword::MATERIALIZED),
         _ => false,
     }
+}
+
+/// Whether a bracket after it holds arguments. Taking some other word for a name is of no harm.
+fn names_a_call(token: &Token) -> bool {
+    let Token::Word(word) = token else { return false };
+    !matches!(
+        word.keyword,
+        Keyword::ALL
+            | Keyword::AND
+            | Keyword::ANY
+            | Keyword::AS
+            | Keyword::BETWEEN
+            | Keyword::BY
+            | Keyword::ELSE
+            | Keyword::EXCEPT
+            | Keyword::EXISTS
+            | Keyword::FROM
+            | Keyword::HAVING
+            | Keyword::IN
+            | Keyword::INTERSECT
+            | Keyword::JOIN
+            | Keyword::LATERAL
+            | Keyword::LIKE
+            | Keyword::NOT
+            | Keyword::ON
+            | Keyword::OR
+            | Keyword::SELECT
+            | Keyword::THEN
+            | Keyword::UNION
+            | Keyword::USING
+            | Keyword::VALUES
+            | Keyword::WHEN
+            | Keyword::WHERE
+    )
 }
 
 fn close(levels: &mut Vec<Level>) {
@@ -177,7 +232,11 @@ mod tests {
         check(&format!("select 1{}", " 1".repeat(5_000)), Some("tokens"));
         check(&format!("select {}1{}", "(".repeat(51), ")".repeat(51)), Some("nesting"));
         check(&format!("select {}1{}", "(".repeat(50), ")".repeat(50)), None);
+        check(&format!("select {}1{}", "abs(".repeat(13), ")".repeat(13)), Some("calls"));
+        check(&format!("select {}1{}", "array[".repeat(13), "]".repeat(13)), Some("calls"));
+        check(&format!("select {}1{}", "abs((".repeat(12), "))".repeat(12)), None);
         check(&format!("select {}1", "1+".repeat(501)), Some("chain"));
+        check(&format!("select {}'b'", "'a'||".repeat(167)), Some("chain"));
         check(&format!("select 1 where {}true", "a = 0 or ".repeat(300)), Some("chain"));
         check(&format!("select {}true", "not ".repeat(501)), Some("chain"));
         check(&format!("select 1{}", " union select 1".repeat(65)), Some("arms"));

@@ -60,10 +60,19 @@ impl Rewriter {
     }
 }
 
+/// Deepest nesting of queries within expressions: the planner's work doubles with each.
+const SUBQUERIES: usize = 6;
+
 #[derive(Default)]
 struct Rewrite {
     /// Queries around the one that is looked at.
     depth: usize,
+    /// Expressions around it that are queries.
+    subqueries: usize,
+}
+
+fn is_query(expression: &Expr) -> bool {
+    matches!(expression, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. })
 }
 
 impl VisitorMut for Rewrite {
@@ -109,7 +118,20 @@ impl VisitorMut for Rewrite {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Fault> {
+        self.subqueries += usize::from(is_query(expression));
+        if self.subqueries > SUBQUERIES {
+            return ControlFlow::Break(over(
+                "subqueries",
+                SUBQUERIES,
+                "queries within expressions",
+            ));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Fault> {
+        self.subqueries -= usize::from(is_query(expression));
         unescape(expression);
         if access_list(expression) {
             *expression = Expr::Value(Value::Null.into());
@@ -422,6 +444,11 @@ mod tests {
     #[test]
     fn what_multiplies_is_refused() {
         let refused = |sql: &str| Rewriter::default().query(sql).unwrap_err();
+        let nested = |depth| format!("select {}1{}", "(select ".repeat(depth), ")".repeat(depth));
+        assert!(Rewriter::default().query(&nested(SUBQUERIES)).is_ok());
+        assert!(refused(&nested(SUBQUERIES + 1)).message.contains("`subqueries`"));
+        let beside = format!("select {}", vec!["(select 1)"; 9].join(" + "));
+        assert!(Rewriter::default().query(&beside).is_ok());
         assert!(
             refused("with recursive a as (select 1) select * from a").message.contains("RECURS")
         );

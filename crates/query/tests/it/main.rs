@@ -8,5 +8,5 @@ mod hostile;
 mod papers;
 mod psql;
 mod roles;
-// mod slt;
+mod slt;
 mod support;
