@@ -6,10 +6,12 @@
 //! or knows nothing, among them the comments of tables and columns.
 
 mod functions;
+mod information;
 mod names;
 mod procs;
 mod tables;
 
+use information::Information;
 pub(crate) use tables::type_modifier;
 
 use std::collections::BTreeSet;
@@ -110,6 +112,10 @@ impl Catalogue {
         let mut builder = SessionStateBuilder::new_from_existing(state)
             .with_catalog_list(list)
             .with_type_planner(Arc::new(PgOidTypePlanner));
+        if let Some(config) = builder.config() {
+            // DataFusion's would stand before ours.
+            config.options_mut().catalog.information_schema = false;
+        }
         let ours = self.scalars.iter().map(Arc::clone).chain(functions::of_caller(caller));
         builder.scalar_functions().get_or_insert_default().extend(ours);
         let tables = builder.table_functions().get_or_insert_default();
@@ -187,7 +193,7 @@ impl TableProvider for Shape {
 }
 
 /// The catalogue beside the schemas of one statement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Layered {
     inner: Arc<dyn CatalogProvider>,
     schema: Arc<dyn SchemaProvider>,
@@ -205,6 +211,9 @@ impl CatalogProvider for Layered {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == "pg_catalog" {
             return Some(Arc::clone(&self.schema));
+        }
+        if name == information::NAME {
+            return Some(Arc::new(Information::new(Arc::new(self.clone()))));
         }
         let inner = self.inner.schema(name)?;
         let role = Arc::clone(&self.role);
