@@ -110,12 +110,11 @@ impl Front {
         let timeout = session.timeout;
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING);
         let mut tasks = JoinSet::new();
-        let (prepared_here, session, stop_here) =
-            (Arc::clone(prepared), session.clone(), Arc::clone(stop));
+        let (prepared, session) = (Arc::clone(prepared), session.clone());
+        let asked = Asked { prepared, values, session, stop: Arc::clone(stop) };
         let planner = self.planner();
         self.start(&mut tasks, async move {
-            let run = planner.run(&prepared_here, values, &session, &stop_here, &sender);
-            if let Err(fault) = run.await {
+            if let Err(fault) = planner.run(asked, &sender).await {
                 // Nobody listens when the client has gone.
                 drop(sender.send(Message::Failed(fault)).await);
             }
@@ -134,6 +133,14 @@ impl Front {
             limits: self.limits.clone(),
         }
     }
+}
+
+/// A query to run, with all that whoever asks gave with it.
+struct Asked {
+    prepared: Arc<Prepared>,
+    values: ParamValues,
+    session: Caller,
+    stop: Arc<Stop>,
 }
 
 /// What planning needs, without the front that may go away meanwhile.
@@ -161,20 +168,14 @@ impl Planner {
         state.with_analyzer_rule(Arc::new(functions)).build()
     }
 
-    async fn run(
-        &self,
-        prepared: &Prepared,
-        values: ParamValues,
-        session: &Caller,
-        stop: &Arc<Stop>,
-        sender: &mpsc::Sender<Message>,
-    ) -> Result<(), Fault> {
-        let statement = self.open(session).await?;
-        let state = self.state(&statement, session);
+    async fn run(&self, asked: Asked, sender: &mpsc::Sender<Message>) -> Result<(), Fault> {
+        let Asked { prepared, values, session, stop } = asked;
+        let statement = self.open(&session).await?;
+        let state = self.state(&statement, &session);
         let plan = plan(&state, &prepared.ast).await?;
         let plan = plan.replace_params_with_values(&values)?;
         let physical = physical(&state, &plan).await?;
-        let physical = watch(physical, stop, &self.limits)?;
+        let physical = watch(physical, &stop, &self.limits)?;
         let mut stream = execute_stream(physical, state.task_ctx())?;
         if sender.send(Message::Started(stream.schema())).await.is_err() {
             return Ok(());
