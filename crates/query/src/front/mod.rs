@@ -8,6 +8,7 @@
 //! This module knows no protocol and no engine.
 
 mod absent;
+mod activity;
 mod command;
 mod fault;
 mod known;
@@ -47,6 +48,8 @@ pub use rewrite::{REPEATED, Rewriter};
 pub use role::{Role, Roles};
 pub use rows::Rows;
 pub(crate) use veil::{Veiled, refused};
+
+use activity::Activity;
 
 use crate::budget::Limits;
 use crate::pg::catalogue::Catalogue;
@@ -107,6 +110,7 @@ pub struct Front {
     pub roles: Roles,
     /// What is counted.
     pub metrics: Metrics,
+    activity: Activity,
     catalogue: Catalogue,
     rewriter: Arc<Rewriter>,
     also: Arc<BTreeSet<String>>,
@@ -143,6 +147,7 @@ impl Front {
             limits,
             roles,
             metrics,
+            activity: Activity::default(),
             catalogue,
             rewriter: Arc::new(Rewriter::default()),
             also: Arc::new(also),

@@ -16,6 +16,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser
 
 use super::{Fault, State, absent};
 use crate::budget::text::over;
+use crate::pg::catalogue::ACTIVITY;
 
 /// Follows a name that occurs a second time, and is not shown.
 pub const REPEATED: char = '\u{1}';
@@ -80,6 +81,14 @@ impl VisitorMut for Rewrite {
             query.order_by = None;
         }
         self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<Fault> {
+        // A view of our own, and so not on the path that names of the catalogue are looked up by.
+        if relation.0.len() == 1 && last_name(relation) == ACTIVITY {
+            *relation = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(ACTIVITY)]);
+        }
         ControlFlow::Continue(())
     }
 

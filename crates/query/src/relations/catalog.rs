@@ -19,6 +19,7 @@ use tracing::warn;
 use super::backend::{Backend, Board, Engines};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
+use super::queries::QueryRow;
 use super::schema::RelationSchema;
 use super::shape::Meaning;
 use super::tables::{Relation, VIEWS, relations};
@@ -48,10 +49,12 @@ pub struct TableComment {
 pub type Comments = Vec<TableComment>;
 
 /// How a statement is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// Answer without partitions that cannot be read, and say which: [`Statement::gaps`].
     pub partial: bool,
+    /// Statements that whoever asks may see in `ops.queries`.
+    pub queries: Vec<QueryRow>,
 }
 
 /// What follows from a description.
@@ -118,6 +121,7 @@ impl Catalog {
             known,
             board,
             partial: options.partial,
+            queries: options.queries,
             categories: AtomicBool::new(false),
             pins: OnceCell::new(),
             gaps: Mutex::default(),
@@ -299,6 +303,8 @@ pub(super) struct Picture {
     pub(super) known: Arc<Known>,
     pub(super) board: Board,
     partial: bool,
+    /// What `ops.queries` holds.
+    pub(super) queries: Vec<QueryRow>,
     /// Whether a table of the statement reads categories: known before anything is pinned.
     categories: AtomicBool,
     pins: OnceCell<BTreeMap<u32, Taken>>,

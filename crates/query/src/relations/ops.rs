@@ -10,6 +10,7 @@ use datafusion::error::Result;
 
 use super::catalog::Picture;
 use super::definitions::batch;
+use super::queries::{self, QUERIES};
 use super::shape::ZONE;
 use crate::scan::PartitionState;
 
@@ -68,6 +69,12 @@ pub(super) const TABLES: &[OpsTable] = &[
         comment: "Settings of the engines that results depend on.",
         columns: SETTINGS,
     },
+    OpsTable {
+        name: "queries",
+        comment: "Statements of this gateway, those that run and the last that ended; one's own, and \
+                  all of them for an operator.",
+        columns: QUERIES,
+    },
 ];
 
 /// A table as the statement's picture has it.
@@ -76,6 +83,7 @@ pub(super) fn table(name: &str, picture: &Picture) -> Result<Option<RecordBatch>
         "partitions" => Some(partitions(picture)?),
         "instances" => Some(instances(picture)?),
         "settings" => Some(settings(picture)?),
+        "queries" => Some(queries::batch(&picture.queries)?),
         _ => None,
     })
 }

@@ -5,12 +5,15 @@
 //! Most of them come from `datafusion-pg-catalog`; ours are laid over it where it is wrong for us
 //! or knows nothing, among them the comments of tables and columns.
 
+mod activity;
 mod functions;
 mod information;
 mod names;
 mod procs;
 mod tables;
 
+pub(crate) use activity::ACTIVITY;
+use activity::WithActivity;
 use information::Information;
 pub(crate) use tables::type_modifier;
 
@@ -210,7 +213,8 @@ impl CatalogProvider for Layered {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == "pg_catalog" {
-            return Some(Arc::clone(&self.schema));
+            let (catalogue, ops) = (Arc::clone(&self.schema), self.inner.schema("ops")?);
+            return Some(Arc::new(WithActivity { catalogue, ops }));
         }
         if name == information::NAME {
             return Some(Arc::new(Information::new(Arc::new(self.clone()))));
