@@ -25,7 +25,7 @@ use super::shape::Meaning;
 use super::tables::{Relation, VIEWS, relations};
 use super::{functions, ops};
 use crate::Error;
-use crate::scan::{Description, Pin, PinRequest, Predicate, Scan, Stored};
+use crate::scan::{Description, Notes, Pin, PinRequest, Predicate, Scan, Stored};
 
 /// Name of the one catalog; `public` is its default schema.
 const CATALOG: &str = "cardlens";
@@ -124,6 +124,7 @@ impl Catalog {
             queries: options.queries,
             categories: AtomicBool::new(false),
             pins: OnceCell::new(),
+            notes: OnceCell::new(),
             gaps: Mutex::default(),
         });
         let context = picture.context(self.template.clone(), true);
@@ -308,6 +309,7 @@ pub(super) struct Picture {
     /// Whether a table of the statement reads categories: known before anything is pinned.
     categories: AtomicBool,
     pins: OnceCell<BTreeMap<u32, Taken>>,
+    notes: OnceCell<Vec<(usize, Notes)>>,
     gaps: Mutex<Vec<String>>,
 }
 
@@ -363,7 +365,32 @@ impl Picture {
             give_back(&self.backend, &taken).await;
             return Err(error);
         }
-        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps;
+        self.note_gaps(gaps);
+        Ok(taken)
+    }
+
+    fn note_gaps(&self, gaps: Vec<String>) {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(gaps);
+    }
+
+    /// What each engine did last, asked for once. One that is silent is a gap that was asked for.
+    pub(super) async fn notes(&self) -> Result<&Vec<(usize, Notes)>, Error> {
+        self.notes.get_or_try_init(|| self.take_notes()).await
+    }
+
+    async fn take_notes(&self) -> Result<Vec<(usize, Notes)>, Error> {
+        let engines = 0..self.board.instances.len();
+        let each = join_all(engines.map(|engine| self.backend.notes(engine))).await;
+        let mut taken = Vec::new();
+        let mut gaps = Vec::new();
+        for (engine, notes) in each.into_iter().enumerate() {
+            match notes {
+                Ok(notes) => taken.push((engine, notes)),
+                Err(error) if self.partial => gaps.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_gaps(gaps);
         Ok(taken)
     }
 

@@ -12,6 +12,7 @@ mod definitions;
 mod explode;
 mod fixed;
 mod functions;
+mod notes;
 mod ops;
 mod predicate;
 mod provider;

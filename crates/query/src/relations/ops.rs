@@ -10,6 +10,7 @@ use datafusion::error::Result;
 
 use super::catalog::Picture;
 use super::definitions::batch;
+use super::notes::{DEAD_LETTERS, DECISIONS, REJECTED, SNAPSHOTS};
 use super::queries::{self, QUERIES};
 use super::shape::ZONE;
 use crate::scan::PartitionState;
@@ -68,6 +69,26 @@ pub(super) const TABLES: &[OpsTable] = &[
         name: "settings",
         comment: "Settings of the engines that results depend on.",
         columns: SETTINGS,
+    },
+    OpsTable {
+        name: "snapshots",
+        comment: "The last snapshots that engines stored since they started, some hundreds each.",
+        columns: SNAPSHOTS,
+    },
+    OpsTable {
+        name: "decisions",
+        comment: "The last decisions that engines recorded since they started, some hundreds each.",
+        columns: DECISIONS,
+    },
+    OpsTable {
+        name: "dead_letters",
+        comment: "The last records that engines rejected since they started, some hundreds each.",
+        columns: DEAD_LETTERS,
+    },
+    OpsTable {
+        name: "rejected",
+        comment: "Records that engines rejected since they started, by reason.",
+        columns: REJECTED,
     },
     OpsTable {
         name: "queries",
