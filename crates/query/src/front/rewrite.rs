@@ -120,6 +120,7 @@ impl VisitorMut for Rewrite {
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Fault> {
         unescape(expression);
+        by_name(expression);
         if access_list(expression) {
             *expression = Expr::Value(Value::Null.into());
             return ControlFlow::Continue(());
@@ -158,6 +159,30 @@ fn unescape(expression: &mut Expr) {
     let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
     let args = vec![pattern.as_ref().clone(), text(&escape), text("\\")];
     **pattern = call("replace", args);
+}
+
+/// `p.oid = t.typreceive` as `p.proname = t.typreceive`: types name their functions here, where
+/// PostgreSQL has numbers of them.
+fn by_name(expression: &mut Expr) {
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expression else { return };
+    let is = |side: &Expr, names: &[&str]| {
+        let last = match side {
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        last.is_some_and(|last| names.contains(&last.value.as_str()))
+    };
+    let functions = ["typinput", "typoutput", "typreceive", "typsend"];
+    let number = match (is(left, &["oid"]), is(right, &["oid"])) {
+        (true, false) if is(right, &functions) => left,
+        (false, true) if is(left, &functions) => right,
+        _ => return,
+    };
+    if let Expr::CompoundIdentifier(parts) = number.as_mut()
+        && let Some(last) = parts.last_mut()
+    {
+        *last = Ident::new("proname");
+    }
 }
 
 /// A list of privileges as text: there is none, and its column is no array here.
@@ -426,6 +451,20 @@ mod tests {
         );
         check("SELECT 'text'::regtype AS a", "SELECT to_regtype('text') AS a");
         check("SELECT 'ops'::regnamespace AS a", "SELECT to_regnamespace('ops') AS a");
+    }
+
+    #[test]
+    fn functions_of_types_are_compared_by_name() {
+        let check = |sql: &str, expected: &str| {
+            assert_eq!(Rewriter::default().query(sql).unwrap().to_string(), expected, "{sql}");
+        };
+        let joined = "SELECT a.b FROM t AS a JOIN p AS f ON";
+        check(
+            &format!("{joined} f.oid = a.typreceive"),
+            &format!("{joined} f.proname = a.typreceive"),
+        );
+        check(&format!("{joined} a.typsend = f.oid"), &format!("{joined} a.typsend = f.proname"));
+        check(&format!("{joined} f.oid = a.typelem"), &format!("{joined} f.oid = a.typelem"));
     }
 
     #[test]
