@@ -11,8 +11,11 @@ mod absent;
 mod activity;
 mod command;
 mod fault;
+mod keys;
 mod known;
+mod lateral;
 mod metrics;
+mod operators;
 mod parameters;
 mod planning;
 mod rewrite;
@@ -42,6 +45,7 @@ use tokio::task::JoinSet;
 pub use command::{Command, Copy, CopyFormat, command};
 pub use fault::{Fault, State};
 pub use metrics::{Metrics, Protocol};
+pub(crate) use operators::Operators;
 pub use parameters::Parameter;
 pub use planning::{Caller, Prepared};
 pub use rewrite::{REPEATED, Rewriter};
@@ -62,6 +66,8 @@ pub const SERVER_VERSION: &str = "16.6";
 
 /// Stack of the threads that plan: planning recurses over expressions and plans.
 const STACK_BYTES: usize = 32 << 20;
+/// The zone of every time.
+const ZONE: &str = "+00:00";
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8_192;
 
@@ -87,6 +93,8 @@ pub fn surroundings(limits: &Limits) -> Result<(SessionConfig, Arc<RuntimeEnv>),
         .with_batch_size(BATCH_ROWS)
         .with_information_schema(true);
     let options = config.options_mut();
+    // Literals with a zone keep it, and now() has one.
+    options.execution.time_zone = Some(ZONE.to_owned());
     options.execution.enable_recursive_ctes = false;
     // A scan decides its filters when it is planned, and a guard stands between.
     options.optimizer.enable_dynamic_filter_pushdown = false;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::{Fault, State, absent};
+use super::{Fault, State, absent, keys, lateral};
 use crate::budget::text::over;
 use crate::pg::catalogue::ACTIVITY;
 
@@ -80,6 +80,9 @@ impl VisitorMut for Rewrite {
         if absent::answer(&mut query.body, self.depth == 0) {
             query.order_by = None;
         }
+        if let Err(fault) = lateral::open(query) {
+            return ControlFlow::Break(fault);
+        }
         self.depth += 1;
         ControlFlow::Continue(())
     }
@@ -99,6 +102,7 @@ impl VisitorMut for Rewrite {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Fault> {
+        keys::qualify(select);
         let GroupByExpr::Expressions(expressions, _) = &select.group_by else {
             return ControlFlow::Continue(());
         };

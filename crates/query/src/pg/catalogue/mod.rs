@@ -40,7 +40,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::{
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 
-use crate::front::{Caller, DATABASE, Fault, Role, Roles, Veiled, refused};
+use crate::front::{Caller, DATABASE, Fault, Operators, Role, Roles, Veiled, refused};
 use crate::relations::{FUNCTIONS, Statement};
 
 /// Schemas that a statement has besides the catalogue.
@@ -119,6 +119,7 @@ impl Catalogue {
             // DataFusion's would stand before ours.
             config.options_mut().catalog.information_schema = false;
         }
+        builder.expr_planners().get_or_insert_default().insert(0, Arc::new(Operators));
         let ours = self.scalars.iter().map(Arc::clone).chain(functions::of_caller(caller));
         builder.scalar_functions().get_or_insert_default().extend(ours);
         let tables = builder.table_functions().get_or_insert_default();
