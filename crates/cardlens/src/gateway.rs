@@ -67,8 +67,9 @@ fn roles(sql: &Sql) -> Result<Roles> {
     for role in &sql.roles {
         let secret = secret(&role.secret_file)
             .with_context(|| format!("read the secret of the role `{}`", role.name))?;
-        let (mask, min_group) = (role.mask.clone(), role.min_group);
-        roles.add(Role { name: role.name.clone(), mask, min_group }, secret);
+        let (name, mask) = (role.name.clone(), role.mask.clone());
+        let (min_group, operator) = (role.min_group, role.operator);
+        roles.add(Role { name, mask, min_group, operator }, secret);
     }
     Ok(roles)
 }

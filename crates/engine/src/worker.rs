@@ -444,9 +444,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
         if let Some(observer) = &mut self.setup.observer {
             observer(&self.publisher.outputs);
         }
+        let now_ms = self.clock.now_ms();
+        if let Some(readers) = &self.setup.readers {
+            readers.wrote(&self.publisher.outputs, now_ms);
+        }
         self.publisher.outputs.clear();
         self.records = 0;
-        let now_ms = self.clock.now_ms();
         for owned in self.owned.values_mut() {
             owned.partition.count_state(now_ms);
         }
@@ -484,6 +487,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     metrics
                         .snapshot_last_success
                         .set(Duration::from_millis(u64::try_from(now).unwrap_or(0)).as_secs_f64());
+                    if let Some(readers) = &self.setup.readers {
+                        readers.stored(*id, &snapshot, (bytes, now));
+                    }
                     debug!(partition = id.0, bytes, took, "snapshot stored");
                 }
                 Err(error) => {

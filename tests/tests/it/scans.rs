@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cardlens_model::PartitionId;
 use cardlens_query::relations::{Catalog, Options, Statement};
 use cardlens_query::{Action, Error};
 use cardlens_tests::live::{now, pause};
@@ -205,10 +206,47 @@ async fn an_engine_that_is_silent_is_an_error_or_a_stated_gap() {
     let statement = catalog.statement().await.unwrap();
     let error = run(statement.context(), count).await.unwrap_err();
     assert!(matches!(cause(&error), Error::Unreachable { .. }), "{error}");
-    let partial = catalog.statement_with(Options { partial: true }).await.unwrap();
+    let partial =
+        catalog.statement_with(Options { partial: true, ..Options::default() }).await.unwrap();
     let some = number(&partial, count).await;
     assert!(some > 0 && some < all, "{some} of {all}");
     assert_eq!((partial.gaps().len(), partial.positions().len()), (2, 2), "{:?}", partial.gaps());
     let silent = "SELECT count(*) FROM ops.instances WHERE NOT reachable";
     assert_eq!(number(&partial, silent).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_engines_rejected_is_told_of() {
+    let (stage, mut engines, catalog) = two().await;
+    stage.log.append(PartitionId(2), b"C1", b"no JSON", 0);
+    stage.log.append(PartitionId(3), b"C2", b"{}", 0);
+    let started = now();
+    let statement = loop {
+        let statement = catalog.statement().await.unwrap();
+        let all = "SELECT sum(record_count)::bigint FROM ops.rejected HAVING count(*) > 0";
+        if ask(&statement, all).await.iter().any(|batch| {
+            batch.num_rows() > 0 && batch.column(0).as_primitive::<Int64Type>().value(0) == 2
+        }) {
+            break statement;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is told of");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let letters = "SELECT partition, reason, engine FROM ops.dead_letters ORDER BY partition";
+    let shown = pretty_format_batches(&ask(&statement, letters).await).unwrap().to_string();
+    let told: Vec<&str> = shown.lines().filter(|line| line.contains("127.0.0.1")).collect();
+    assert_eq!(told.len(), 2, "{shown}");
+    assert!(told[0].contains("| 2 ") && told[0].contains("bad_type"), "{shown}");
+    assert!(told[1].contains("| 3 ") && told[1].contains("missing_field"), "{shown}");
+    assert!(told.iter().all(|line| line.contains(&engines[1].address())), "{shown}");
+
+    // An engine that is silent is an error, or a gap that was asked for.
+    engines[1].hang_up();
+    let statement = catalog.statement().await.unwrap();
+    let error = run(statement.context(), letters).await.unwrap_err();
+    assert_eq!(cause(&error).action(), Action::Retry, "{error}");
+    let options = Options { partial: true, ..Options::default() };
+    let partial = catalog.statement_with(options).await.unwrap();
+    assert_eq!(number(&partial, "SELECT count(*) FROM ops.dead_letters").await, 0);
+    assert_eq!(partial.gaps().len(), 1, "{:?}", partial.gaps());
 }

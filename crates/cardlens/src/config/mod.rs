@@ -266,6 +266,8 @@ pub struct SqlRole {
     pub mask: Vec<String>,
     /// Least customers of a group that it sees, if it sees groups only.
     pub min_group: Option<u32>,
+    /// Whether it sees the statements of others.
+    pub operator: bool,
 }
 
 /// How log lines look.

@@ -96,6 +96,7 @@ fn roles(section: Section<'_>) -> Vec<SqlRole> {
         let secret = role.path("secret_file");
         let mask = role.list("mask").map(|list| list.value).unwrap_or_default();
         let min_group = role.count("min_group", LEAST_GROUP, 1_000_000);
+        let operator = role.flag("operator").unwrap_or_default();
         let reader: &Reader = role.reader;
         let (Some(name), Some(secret)) = (&name, &secret) else {
             // The defaults hold an empty one, for the names of its keys.
@@ -115,7 +116,8 @@ fn roles(section: Section<'_>) -> Vec<SqlRole> {
         }
         let secret_file = secret.value.clone();
         let mask = mask.into_iter().map(|column| column.value).collect();
-        roles.push(SqlRole { name: name.value.clone(), secret_file, mask, min_group });
+        let name = name.value.clone();
+        roles.push(SqlRole { name, secret_file, mask, min_group, operator });
     }
     roles
 }

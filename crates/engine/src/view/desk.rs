@@ -14,6 +14,7 @@ use cardlens_model::{Day, EventTime, PartitionId, Position};
 use tokio::sync::oneshot;
 
 use super::layout::Layout;
+use super::notes::Notes;
 use super::pinned::Pinned;
 use crate::{Clock, Metrics};
 
@@ -111,6 +112,7 @@ struct Inner {
     /// Somebody has read within [`IDLE`]; the worker's only look while nobody has.
     asked: AtomicBool,
     state: Mutex<State>,
+    notes: Mutex<Notes>,
 }
 
 /// Shared by a worker and its readers; cloning shares it.
@@ -138,8 +140,8 @@ impl Desk {
         metrics: Metrics,
     ) -> Self {
         let layout = Arc::new(layout);
-        let (asked, state) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { clock, layout, recent_max, metrics, asked, state }))
+        let (asked, state, notes) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { clock, layout, recent_max, metrics, asked, state, notes }))
     }
 
     /// The columns of its views.
@@ -260,6 +262,12 @@ impl Desk {
         self.count_pins(&state);
     }
 
+    /// The last snapshots, decisions and dead letters.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Pins that readers hold.
     #[must_use]
     pub fn pins(&self) -> usize {
@@ -275,6 +283,10 @@ impl Desk {
     /// Whether somebody reads: one load, and the only cost of a desk that nobody comes to.
     pub(super) fn asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note(&self, note: impl FnOnce(&mut Notes)) {
+        note(&mut self.0.notes.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn recent_max(&self) -> usize {

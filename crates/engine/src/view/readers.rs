@@ -16,7 +16,9 @@ use super::desk::{Demand, Desk, Refusal};
 use super::live::LiveView;
 use super::pages::Pages;
 use super::pinned::Pinned;
+use crate::Outputs;
 use crate::partition::{Partition, SLICE};
+use crate::snapshot::Snapshot;
 
 /// A view under way.
 struct Kept {
@@ -85,6 +87,16 @@ impl Readers {
             seat.customers = customers;
             (seat.watermark, seat.open_day) = (watermark, open_day);
         });
+    }
+
+    /// A transaction has written these.
+    pub(crate) fn wrote(&self, outputs: &Outputs, now_ms: i64) {
+        self.desk.note(|notes| notes.wrote(outputs, now_ms));
+    }
+
+    /// A snapshot was stored: its bytes, and when.
+    pub(crate) fn stored(&self, id: PartitionId, snapshot: &Snapshot, told: (u64, i64)) {
+        self.desk.note(|notes| notes.stored(id, snapshot, told));
     }
 
     /// How far behind its log a partition is.

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::gaps::{last_words, partial};
 use super::handle::Handle;
+use super::login::origin;
 use super::{Entry, Service};
 use crate::budget::guard::Stop;
 use crate::budget::text::statements;
@@ -57,6 +58,7 @@ impl Service {
             user: role.name.clone(),
             role,
             number: 0,
+            client: origin(request).0.map(|address| address.to_string()),
             protocol: Protocol::FlightSql,
             settings: Vec::new(),
             timeout: self.front.limits.statement_timeout,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
@@ -45,14 +46,19 @@ impl Tokens {
     }
 }
 
-/// Where a request comes from: this machine, and whether it is encrypted.
-fn origin<T>(request: &Request<T>) -> (bool, bool) {
+/// The machine that a request comes from, and whether it is encrypted.
+pub(super) fn origin<T>(request: &Request<T>) -> (Option<IpAddr>, bool) {
     let tls = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
     let plain = request.extensions().get::<TcpConnectInfo>();
     let address = tls.and_then(|tls| tls.get_ref().remote_addr());
     let address = address.or_else(|| plain.and_then(TcpConnectInfo::remote_addr));
-    let loopback = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
-    (loopback, tls.is_some())
+    (address.map(|address| address.ip().to_canonical()), tls.is_some())
+}
+
+/// Whether a request comes from this machine, and whether it is encrypted.
+fn nearness<T>(request: &Request<T>) -> (bool, bool) {
+    let (address, secure) = origin(request);
+    (address.is_some_and(|address| address.is_loopback()), secure)
 }
 
 fn refused() -> Status {
@@ -62,7 +68,7 @@ fn refused() -> Status {
 impl Service {
     /// The role of whoever asks.
     pub(super) fn role<T>(&self, request: &Request<T>) -> Result<Arc<Role>, Status> {
-        let (loopback, _) = origin(request);
+        let (loopback, _) = nearness(request);
         let given = request.metadata().get("authorization").and_then(|text| text.to_str().ok());
         match given {
             Some(text) if text.starts_with("Bearer ") => {
@@ -82,7 +88,7 @@ impl Service {
         given: &str,
         request: &Request<T>,
     ) -> Result<(Arc<Role>, String), Status> {
-        let (loopback, secure) = origin(request);
+        let (loopback, secure) = nearness(request);
         if !loopback && !secure && !self.options.insecure {
             let message = "connections from other machines are encrypted here";
             return Err(Status::unauthenticated(message));

@@ -6,6 +6,7 @@ use prometheus::{
 
 use tokio::time::Instant;
 
+use super::activity::Listed;
 use super::{Fault, State};
 
 /// Buckets for the time of a statement, in seconds.
@@ -36,7 +37,7 @@ impl Protocol {
 
 /// How a statement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Every row was read.
     Answered,
     /// It was wrong, or what it reads could not be read.
@@ -64,7 +65,7 @@ impl Outcome {
         Self::Abandoned,
     ];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Failed => "failed",
@@ -76,7 +77,7 @@ impl Outcome {
         }
     }
 
-    fn of(fault: &Fault) -> Self {
+    pub(super) fn of(fault: &Fault) -> Self {
         match fault.state {
             State::Limit | State::NotAllowed | State::ReadOnly | State::TooManyConnections => {
                 Self::Refused
@@ -143,9 +144,10 @@ impl Metrics {
     }
 
     /// A statement that runs from now on.
-    pub(super) fn begin(&self, protocol: Protocol) -> Measured {
+    pub(super) fn begin(&self, protocol: Protocol, listed: Listed) -> Measured {
         self.in_flight.with_label_values(&[protocol.name()]).inc();
-        Measured { metrics: self.clone(), protocol, since: Instant::now(), ended: false }
+        listed.runs();
+        Measured { metrics: self.clone(), protocol, listed, since: Instant::now(), ended: false }
     }
 
     /// A connection began, or ended.
@@ -159,11 +161,17 @@ impl Metrics {
 pub(super) struct Measured {
     metrics: Metrics,
     protocol: Protocol,
+    listed: Listed,
     since: Instant,
     ended: bool,
 }
 
 impl Measured {
+    /// So many rows were read by now.
+    pub(super) fn read(&self, rows: u64) {
+        self.listed.read(rows);
+    }
+
     /// Every row was read.
     pub(super) fn answered(&mut self) {
         self.end(Outcome::Answered);
@@ -171,6 +179,7 @@ impl Measured {
 
     /// It ended with a fault.
     pub(super) fn failed(&mut self, fault: &Fault) {
+        self.listed.failed(fault);
         self.end(Outcome::of(fault));
     }
 
@@ -183,6 +192,7 @@ impl Measured {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.listed.end(outcome, None);
         let protocol = self.protocol.name();
         self.metrics.in_flight.with_label_values(&[protocol]).dec();
         let seconds = self.since.elapsed().as_secs_f64();

@@ -8,10 +8,14 @@
 //! This module knows no protocol and no engine.
 
 mod absent;
+mod activity;
 mod command;
 mod fault;
+mod keys;
 mod known;
+mod lateral;
 mod metrics;
+mod operators;
 mod parameters;
 mod planning;
 mod rewrite;
@@ -41,12 +45,15 @@ use tokio::task::JoinSet;
 pub use command::{Command, Copy, CopyFormat, command};
 pub use fault::{Fault, State};
 pub use metrics::{Metrics, Protocol};
+pub(crate) use operators::Operators;
 pub use parameters::Parameter;
 pub use planning::{Caller, Prepared};
 pub use rewrite::{REPEATED, Rewriter};
 pub use role::{Role, Roles};
 pub use rows::Rows;
 pub(crate) use veil::{Veiled, refused};
+
+use activity::Activity;
 
 use crate::budget::Limits;
 use crate::pg::catalogue::Catalogue;
@@ -59,6 +66,8 @@ pub const SERVER_VERSION: &str = "16.6";
 
 /// Stack of the threads that plan: planning recurses over expressions and plans.
 const STACK_BYTES: usize = 32 << 20;
+/// The zone of every time.
+const ZONE: &str = "+00:00";
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8_192;
 
@@ -84,6 +93,8 @@ pub fn surroundings(limits: &Limits) -> Result<(SessionConfig, Arc<RuntimeEnv>),
         .with_batch_size(BATCH_ROWS)
         .with_information_schema(true);
     let options = config.options_mut();
+    // Literals with a zone keep it, and now() has one.
+    options.execution.time_zone = Some(ZONE.to_owned());
     options.execution.enable_recursive_ctes = false;
     // A scan decides its filters when it is planned, and a guard stands between.
     options.optimizer.enable_dynamic_filter_pushdown = false;
@@ -107,6 +118,7 @@ pub struct Front {
     pub roles: Roles,
     /// What is counted.
     pub metrics: Metrics,
+    activity: Activity,
     catalogue: Catalogue,
     rewriter: Arc<Rewriter>,
     also: Arc<BTreeSet<String>>,
@@ -143,6 +155,7 @@ impl Front {
             limits,
             roles,
             metrics,
+            activity: Activity::default(),
             catalogue,
             rewriter: Arc::new(Rewriter::default()),
             also: Arc::new(also),

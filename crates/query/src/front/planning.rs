@@ -15,6 +15,7 @@ use datafusion_postgres::pgwire::api::Type;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::activity::{Activity, cut};
 use super::metrics::Protocol;
 use super::parameters::{Parameter, parameters, written};
 use super::rows::{Message, Rows};
@@ -34,8 +35,10 @@ pub struct Caller {
     pub user: String,
     /// As whom.
     pub role: Arc<Role>,
-    /// Number of the connection.
+    /// Number of the connection; zero without one.
     pub number: i32,
+    /// Address of the client, where it is known.
+    pub client: Option<String>,
     /// What it asks by.
     pub protocol: Protocol,
     /// SHOW, for the functions that ask.
@@ -51,6 +54,8 @@ pub struct Caller {
 pub struct Prepared {
     /// The query.
     ast: Ast,
+    /// Its text, cut to what is told of it.
+    statement: Arc<str>,
     /// Columns of the result.
     pub schema: SchemaRef,
     /// What must be given to run it.
@@ -63,6 +68,8 @@ impl Front {
     /// # Errors
     /// A query that is refused, or that makes no sense.
     pub async fn prepare(&self, query: &str, session: &Caller) -> Result<Prepared, Fault> {
+        let told = cut(query);
+        let (text, caller) = (Arc::clone(&told), session);
         let (query, session) = (query.to_owned(), session.clone());
         let rewriter = Arc::clone(&self.rewriter);
         let planner = self.planner();
@@ -77,7 +84,7 @@ impl Front {
             // What is answered without planning has its parameters all the same.
             let count = parameters.len().max(written(&query));
             parameters.resize(count, Parameter { kind: None, wire: Type::TEXT });
-            Ok(Prepared { ast, schema, parameters })
+            Ok(Prepared { ast, statement: text, schema, parameters })
         });
         let prepared = match tokio::time::timeout(timeout, work).await {
             Ok(prepared) => prepared,
@@ -87,7 +94,10 @@ impl Front {
                 Err(stop.fault().unwrap_or_else(|| Fault::new(State::Canceled, "timed out")))
             }
         };
-        prepared.inspect_err(|fault| self.metrics.failed(protocol, fault))
+        prepared.inspect_err(|fault| {
+            self.metrics.failed(protocol, fault);
+            self.activity.begin(caller, &told).failed(fault);
+        })
     }
 
     /// Runs a query. It is planned anew over the picture that it will read.
@@ -101,21 +111,24 @@ impl Front {
         session: &Caller,
         stop: &Arc<Stop>,
     ) -> Result<Rows, Fault> {
+        let listed = self.activity.begin(session, &prepared.statement);
         let permit = tokio::select! {
             permit = self.admit(session.timeout) => permit,
             fault = stop.asked() => Err(fault),
         };
-        let permit = permit.inspect_err(|fault| self.metrics.failed(session.protocol, fault))?;
-        let measured = self.metrics.begin(session.protocol);
+        let permit = permit.inspect_err(|fault| {
+            self.metrics.failed(session.protocol, fault);
+            listed.failed(fault);
+        })?;
+        let measured = self.metrics.begin(session.protocol, listed);
         let timeout = session.timeout;
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING);
         let mut tasks = JoinSet::new();
-        let (prepared_here, session, stop_here) =
-            (Arc::clone(prepared), session.clone(), Arc::clone(stop));
+        let (prepared, session) = (Arc::clone(prepared), session.clone());
+        let asked = Asked { prepared, values, session, stop: Arc::clone(stop) };
         let planner = self.planner();
         self.start(&mut tasks, async move {
-            let run = planner.run(&prepared_here, values, &session, &stop_here, &sender);
-            if let Err(fault) = run.await {
+            if let Err(fault) = planner.run(asked, &sender).await {
                 // Nobody listens when the client has gone.
                 drop(sender.send(Message::Failed(fault)).await);
             }
@@ -130,23 +143,34 @@ impl Front {
         Planner {
             catalog: Arc::clone(&self.catalog),
             catalogue: self.catalogue.clone(),
+            activity: self.activity.clone(),
             also: Arc::clone(&self.also),
             limits: self.limits.clone(),
         }
     }
 }
 
+/// A query to run, with all that whoever asks gave with it.
+struct Asked {
+    prepared: Arc<Prepared>,
+    values: ParamValues,
+    session: Caller,
+    stop: Arc<Stop>,
+}
+
 /// What planning needs, without the front that may go away meanwhile.
 struct Planner {
     catalog: Arc<crate::relations::Catalog>,
     catalogue: crate::pg::catalogue::Catalogue,
+    activity: Activity,
     also: Arc<std::collections::BTreeSet<String>>,
     limits: crate::budget::Limits,
 }
 
 impl Planner {
     async fn open(&self, session: &Caller) -> Result<Statement, Fault> {
-        let options = Options { partial: session.partial };
+        let queries = self.activity.seen_by(&session.role);
+        let options = Options { partial: session.partial, queries };
         Ok(self.catalog.statement_with(options).await?)
     }
 
@@ -161,20 +185,14 @@ impl Planner {
         state.with_analyzer_rule(Arc::new(functions)).build()
     }
 
-    async fn run(
-        &self,
-        prepared: &Prepared,
-        values: ParamValues,
-        session: &Caller,
-        stop: &Arc<Stop>,
-        sender: &mpsc::Sender<Message>,
-    ) -> Result<(), Fault> {
-        let statement = self.open(session).await?;
-        let state = self.state(&statement, session);
+    async fn run(&self, asked: Asked, sender: &mpsc::Sender<Message>) -> Result<(), Fault> {
+        let Asked { prepared, values, session, stop } = asked;
+        let statement = self.open(&session).await?;
+        let state = self.state(&statement, &session);
         let plan = plan(&state, &prepared.ast).await?;
         let plan = plan.replace_params_with_values(&values)?;
         let physical = physical(&state, &plan).await?;
-        let physical = watch(physical, stop, &self.limits)?;
+        let physical = watch(physical, &stop, &self.limits)?;
         let mut stream = execute_stream(physical, state.task_ctx())?;
         if sender.send(Message::Started(stream.schema())).await.is_err() {
             return Ok(());

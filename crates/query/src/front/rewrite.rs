@@ -14,8 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::{Fault, State, absent};
+use super::{Fault, State, absent, keys, lateral};
 use crate::budget::text::over;
+use crate::pg::catalogue::ACTIVITY;
 
 /// Follows a name that occurs a second time, and is not shown.
 pub const REPEATED: char = '\u{1}';
@@ -88,7 +89,18 @@ impl VisitorMut for Rewrite {
         if absent::answer(&mut query.body, self.depth == 0) {
             query.order_by = None;
         }
+        if let Err(fault) = lateral::open(query) {
+            return ControlFlow::Break(fault);
+        }
         self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<Fault> {
+        // A view of our own, and so not on the path that names of the catalogue are looked up by.
+        if relation.0.len() == 1 && last_name(relation) == ACTIVITY {
+            *relation = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(ACTIVITY)]);
+        }
         ControlFlow::Continue(())
     }
 
@@ -99,6 +111,7 @@ impl VisitorMut for Rewrite {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Fault> {
+        keys::qualify(select);
         let GroupByExpr::Expressions(expressions, _) = &select.group_by else {
             return ControlFlow::Continue(());
         };
@@ -133,6 +146,7 @@ impl VisitorMut for Rewrite {
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Fault> {
         self.subqueries -= usize::from(is_query(expression));
         unescape(expression);
+        by_name(expression);
         if access_list(expression) {
             *expression = Expr::Value(Value::Null.into());
             return ControlFlow::Continue(());
@@ -171,6 +185,30 @@ fn unescape(expression: &mut Expr) {
     let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
     let args = vec![pattern.as_ref().clone(), text(&escape), text("\\")];
     **pattern = call("replace", args);
+}
+
+/// `p.oid = t.typreceive` as `p.proname = t.typreceive`: types name their functions here, where
+/// PostgreSQL has numbers of them.
+fn by_name(expression: &mut Expr) {
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = expression else { return };
+    let is = |side: &Expr, names: &[&str]| {
+        let last = match side {
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        last.is_some_and(|last| names.contains(&last.value.as_str()))
+    };
+    let functions = ["typinput", "typoutput", "typreceive", "typsend"];
+    let number = match (is(left, &["oid"]), is(right, &["oid"])) {
+        (true, false) if is(right, &functions) => left,
+        (false, true) if is(left, &functions) => right,
+        _ => return,
+    };
+    if let Expr::CompoundIdentifier(parts) = number.as_mut()
+        && let Some(last) = parts.last_mut()
+    {
+        *last = Ident::new("proname");
+    }
 }
 
 /// A list of privileges as text: there is none, and its column is no array here.
@@ -439,6 +477,20 @@ mod tests {
         );
         check("SELECT 'text'::regtype AS a", "SELECT to_regtype('text') AS a");
         check("SELECT 'ops'::regnamespace AS a", "SELECT to_regnamespace('ops') AS a");
+    }
+
+    #[test]
+    fn functions_of_types_are_compared_by_name() {
+        let check = |sql: &str, expected: &str| {
+            assert_eq!(Rewriter::default().query(sql).unwrap().to_string(), expected, "{sql}");
+        };
+        let joined = "SELECT a.b FROM t AS a JOIN p AS f ON";
+        check(
+            &format!("{joined} f.oid = a.typreceive"),
+            &format!("{joined} f.proname = a.typreceive"),
+        );
+        check(&format!("{joined} a.typsend = f.oid"), &format!("{joined} a.typsend = f.proname"));
+        check(&format!("{joined} f.oid = a.typelem"), &format!("{joined} f.oid = a.typelem"));
     }
 
     #[test]

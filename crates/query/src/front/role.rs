@@ -12,6 +12,8 @@ pub struct Role {
     pub mask: Vec<String>,
     /// It sees aggregates only, over at least so many customers.
     pub min_group: Option<u32>,
+    /// It sees the statements of others too.
+    pub operator: bool,
 }
 
 /// The roles of a gateway, with what proves them.

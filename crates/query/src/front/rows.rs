@@ -172,6 +172,7 @@ impl Rows {
         let long = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.counted.0 += long(batch.num_rows());
         self.counted.1 += long(batch.get_array_memory_size());
+        self.measured.read(self.counted.0);
         let (rows, bytes) = self.most;
         let fault = if self.counted.0 > rows {
             Fault::limit(format!("result passes the limit `result_rows`: at most {rows} rows"))

@@ -173,7 +173,8 @@ impl Login {
         let settings = settings(client)?;
         let (number, secret) = self.door.numbers.generate(client);
         client.set_pid_and_secret_key(number, secret.clone());
-        let session = Arc::new(Session::new(user, role, number, settings));
+        let address = client.socket_addr().ip().to_canonical().to_string();
+        let session = Arc::new(Session::new(user, role, number, address, settings));
         let entry = self.door.registry.enter(number, secret.to_bytes(), &session);
         client.session_extensions().insert(entry);
         client.session_extensions().insert(Arc::clone(&session));

@@ -49,6 +49,7 @@ impl Handler {
             user: session.user.clone(),
             role: Arc::clone(&session.role),
             number: session.number,
+            client: Some(session.client.clone()),
             protocol: Protocol::Postgres,
             timeout: settings.statement_timeout(self.front.limits.statement_timeout),
             partial: settings.partial(),

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::fixed::Fixed;
 use crate::Error;
-use crate::scan::{Client, Description, Listing, PartitionState, Pin, PinRequest, Scan};
+use crate::scan::{Client, Description, Listing, Notes, PartitionState, Pin, PinRequest, Scan};
 
 /// Rows of a scan.
 pub(super) type Rows = BoxStream<'static, Result<RecordBatch, Error>>;
@@ -149,6 +149,14 @@ impl Backend {
             && let Err(error) = engines.clients[engine].unpin(&pins).await
         {
             debug!(%error, "pins are left to expire");
+        }
+    }
+
+    /// What an engine did last.
+    pub(super) async fn notes(&self, engine: usize) -> Result<Notes, Error> {
+        match self {
+            Self::Engines(engines) => engines.clients[engine].notes().await,
+            Self::Fixed(fixed) => Ok(fixed.notes()),
         }
     }
 

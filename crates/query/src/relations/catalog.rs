@@ -19,12 +19,13 @@ use tracing::warn;
 use super::backend::{Backend, Board, Engines};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
+use super::queries::QueryRow;
 use super::schema::RelationSchema;
 use super::shape::Meaning;
 use super::tables::{Relation, VIEWS, relations};
 use super::{functions, ops};
 use crate::Error;
-use crate::scan::{Description, Pin, PinRequest, Predicate, Scan, Stored};
+use crate::scan::{Description, Notes, Pin, PinRequest, Predicate, Scan, Stored};
 
 /// Name of the one catalog; `public` is its default schema.
 const CATALOG: &str = "cardlens";
@@ -48,10 +49,12 @@ pub struct TableComment {
 pub type Comments = Vec<TableComment>;
 
 /// How a statement is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// Answer without partitions that cannot be read, and say which: [`Statement::gaps`].
     pub partial: bool,
+    /// Statements that whoever asks may see in `ops.queries`.
+    pub queries: Vec<QueryRow>,
 }
 
 /// What follows from a description.
@@ -118,8 +121,10 @@ impl Catalog {
             known,
             board,
             partial: options.partial,
+            queries: options.queries,
             categories: AtomicBool::new(false),
             pins: OnceCell::new(),
+            notes: OnceCell::new(),
             gaps: Mutex::default(),
         });
         let context = picture.context(self.template.clone(), true);
@@ -299,9 +304,12 @@ pub(super) struct Picture {
     pub(super) known: Arc<Known>,
     pub(super) board: Board,
     partial: bool,
+    /// What `ops.queries` holds.
+    pub(super) queries: Vec<QueryRow>,
     /// Whether a table of the statement reads categories: known before anything is pinned.
     categories: AtomicBool,
     pins: OnceCell<BTreeMap<u32, Taken>>,
+    notes: OnceCell<Vec<(usize, Notes)>>,
     gaps: Mutex<Vec<String>>,
 }
 
@@ -357,7 +365,32 @@ impl Picture {
             give_back(&self.backend, &taken).await;
             return Err(error);
         }
-        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps;
+        self.note_gaps(gaps);
+        Ok(taken)
+    }
+
+    fn note_gaps(&self, gaps: Vec<String>) {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(gaps);
+    }
+
+    /// What each engine did last, asked for once. One that is silent is a gap that was asked for.
+    pub(super) async fn notes(&self) -> Result<&Vec<(usize, Notes)>, Error> {
+        self.notes.get_or_try_init(|| self.take_notes()).await
+    }
+
+    async fn take_notes(&self) -> Result<Vec<(usize, Notes)>, Error> {
+        let engines = 0..self.board.instances.len();
+        let each = join_all(engines.map(|engine| self.backend.notes(engine))).await;
+        let mut taken = Vec::new();
+        let mut gaps = Vec::new();
+        for (engine, notes) in each.into_iter().enumerate() {
+            match notes {
+                Ok(notes) => taken.push((engine, notes)),
+                Err(error) if self.partial => gaps.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_gaps(gaps);
         Ok(taken)
     }
 

@@ -15,7 +15,8 @@ use futures::stream::{self, StreamExt};
 use super::backend::{Board, Instance, InstanceAnswer, Rows};
 use crate::Error;
 use crate::scan::{
-    Description, Form, PartitionState, Pin, PinRequest, Scan, Stored, describe, passing,
+    Description, Form, Note, Notes, PartitionState, Pin, PinRequest, Scan, SnapshotNote, Stored,
+    describe, passing,
 };
 
 /// Customers in memory, as engines would hold them.
@@ -88,6 +89,26 @@ impl Fixed {
             customers: state.customers,
             watermark: state.watermark,
         })
+    }
+
+    pub(super) fn notes(&self) -> Notes {
+        let (mut notes, day) = (Notes::default(), OPEN_DAY * DAY_MS);
+        for state in self.partitions.iter().map(|it| &it.state) {
+            let partition = state.partition;
+            for (whole, bytes, back) in [(true, 4_096, 200), (false, 512, 100)] {
+                let (position, written_at) = (state.position - back, day - back * 1_000);
+                let note = SnapshotNote { partition, position, whole, bytes, written_at };
+                notes.snapshots.push(note);
+            }
+            let note = |kind: &str, back: i64| {
+                let (position, at) = (state.position - back, day - back * 1_000);
+                Note { partition, position, kind: kind.to_owned(), at }
+            };
+            notes.decisions.push(note("day_closed", 150));
+            notes.dead_letters.push(note("too_late", 50));
+        }
+        notes.rejected.push(("too_late".to_owned(), notes.dead_letters.len() as u64));
+        notes
     }
 
     pub(super) fn scan(&self, scan: &Scan) -> Result<Rows, Error> {

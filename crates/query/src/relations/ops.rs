@@ -10,6 +10,8 @@ use datafusion::error::Result;
 
 use super::catalog::Picture;
 use super::definitions::batch;
+use super::notes::{DEAD_LETTERS, DECISIONS, REJECTED, SNAPSHOTS};
+use super::queries::{self, QUERIES};
 use super::shape::ZONE;
 use crate::scan::PartitionState;
 
@@ -68,6 +70,32 @@ pub(super) const TABLES: &[OpsTable] = &[
         comment: "Settings of the engines that results depend on.",
         columns: SETTINGS,
     },
+    OpsTable {
+        name: "snapshots",
+        comment: "The last snapshots that engines stored since they started, some hundreds each.",
+        columns: SNAPSHOTS,
+    },
+    OpsTable {
+        name: "decisions",
+        comment: "The last decisions that engines recorded since they started, some hundreds each.",
+        columns: DECISIONS,
+    },
+    OpsTable {
+        name: "dead_letters",
+        comment: "The last records that engines rejected since they started, some hundreds each.",
+        columns: DEAD_LETTERS,
+    },
+    OpsTable {
+        name: "rejected",
+        comment: "Records that engines rejected since they started, by reason.",
+        columns: REJECTED,
+    },
+    OpsTable {
+        name: "queries",
+        comment: "Statements of this gateway, those that run and the last that ended; one's own, and \
+                  all of them for an operator.",
+        columns: QUERIES,
+    },
 ];
 
 /// A table as the statement's picture has it.
@@ -76,6 +104,7 @@ pub(super) fn table(name: &str, picture: &Picture) -> Result<Option<RecordBatch>
         "partitions" => Some(partitions(picture)?),
         "instances" => Some(instances(picture)?),
         "settings" => Some(settings(picture)?),
+        "queries" => Some(queries::batch(&picture.queries)?),
         _ => None,
     })
 }

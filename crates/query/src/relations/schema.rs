@@ -9,6 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::SessionState;
 
 use super::catalog::Picture;
+use super::notes::NotesTable;
 use super::ops;
 use super::provider::ScanTable;
 use super::tables::VIEWS;
@@ -60,6 +61,9 @@ impl SchemaProvider for RelationSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if self.name == "ops" {
+            if let Some(table) = NotesTable::new(name, &self.picture) {
+                return Ok(Some(Arc::new(table)));
+            }
             let Some(batch) = ops::table(name, &self.picture)? else { return Ok(None) };
             let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
             return Ok(Some(Arc::new(table)));

@@ -25,7 +25,8 @@ async fn every_table_can_be_read_and_every_column_has_a_comment() {
         assert_eq!(fields.collect::<Vec<_>>(), named, "of {sql}");
         assert!(table.columns.iter().all(|(_, text)| text.ends_with('.')), "{:?}", table.columns);
         let rows: usize = frame.collect().await.unwrap().iter().map(|b| b.num_rows()).sum();
-        assert!(rows > 0, "{sql}");
+        // Nobody runs statements here.
+        assert_eq!(rows > 0, table.table != "queries", "{sql}");
     }
 }
 

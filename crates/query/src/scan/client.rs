@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tonic::transport::{Channel, Endpoint};
 
-use super::protocol::{Description, Listing, Pin, PinRequest, Scan, action};
+use super::protocol::{Description, Listing, Notes, Pin, PinRequest, Scan, action};
 use super::server::error_of;
 use crate::Error;
 
@@ -112,6 +112,14 @@ impl Client {
     /// It does not answer; the pins will expire.
     pub async fn unpin(&self, pins: &[u64]) -> Result<(), Error> {
         self.act(action::UNPIN, &pins, ANSWER).await
+    }
+
+    /// What it did last.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn notes(&self) -> Result<Notes, Error> {
+        self.act(action::NOTES, &(), ANSWER).await
     }
 
     /// Rows of a pinned partition.

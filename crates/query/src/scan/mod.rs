@@ -15,7 +15,8 @@ pub use client::Client;
 pub use describe::describe;
 pub(crate) use filter::passing;
 pub use protocol::{
-    Axis, Description, Form, LAST_AT, Listing, Literal, NULL, NeedDescription, Op, PartitionState,
-    Pin, PinRequest, Predicate, RuleDescription, Scan, StageDescription, Stored, StoredColumn,
+    Axis, Description, Form, LAST_AT, Listing, Literal, NULL, NeedDescription, Note, Notes, Op,
+    PartitionState, Pin, PinRequest, Predicate, RuleDescription, Scan, SnapshotNote,
+    StageDescription, Stored, StoredColumn,
 };
 pub use server::{Endpoint, Setup};

@@ -308,6 +308,47 @@ pub struct Listing {
     pub partitions_all: Option<u32>,
 }
 
+/// A snapshot that was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotNote {
+    /// Of which partition.
+    pub partition: u32,
+    /// What it holds ends here.
+    pub position: i64,
+    /// Whether it is all of the state, or a journal of what moved it.
+    pub whole: bool,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was stored, in milliseconds since 1970.
+    pub written_at: i64,
+}
+
+/// Something that was decided or rejected at a position, and committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Of which partition.
+    pub partition: u32,
+    /// Where in the input.
+    pub position: i64,
+    /// The kind of decision, or why the record was rejected.
+    pub kind: String,
+    /// When it was committed, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// What an engine did last, oldest first; the last some hundreds of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Notes {
+    /// Snapshots.
+    pub snapshots: Vec<SnapshotNote>,
+    /// Decisions.
+    pub decisions: Vec<Note>,
+    /// Records that went to the dead letters, without what they held.
+    pub dead_letters: Vec<Note>,
+    /// How many of these there were since its start, by reason.
+    pub rejected: Vec<(String, u64)>,
+}
+
 /// Actions of the endpoint, beside the scan itself.
 pub(super) mod action {
     /// Answers a [`super::Listing`].
@@ -318,6 +359,8 @@ pub(super) mod action {
     pub(in crate::scan) const PIN: &str = "pin";
     /// Takes a list of numbers of pins.
     pub(in crate::scan) const UNPIN: &str = "unpin";
+    /// Answers [`super::Notes`].
+    pub(in crate::scan) const NOTES: &str = "notes";
 }
 
 /// Why an engine turns a request away.

@@ -18,7 +18,7 @@ use arrow_flight::{
     Ticket,
 };
 use cardlens_engine::view::{Desk, Pinned, Refusal as EngineRefusal, Seat};
-use cardlens_model::PartitionId;
+use cardlens_model::{PartitionId, Position};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,7 +29,8 @@ use tracing::{debug, info, warn};
 use twox_hash::XxHash3_64;
 
 use super::protocol::{
-    Description, Listing, PartitionState, Pin, PinRequest, Refusal, Refused, Scan, action,
+    Description, Listing, Note, Notes, PartitionState, Pin, PinRequest, Refusal, Refused, Scan,
+    SnapshotNote, action,
 };
 use super::read::Reader;
 use crate::Error;
@@ -181,6 +182,34 @@ impl Service {
         })
     }
 
+    fn notes(&self) -> Notes {
+        let kept = self.setup.desk.notes();
+        let note = |partition: PartitionId, position: Position, kind: &str, at: i64| {
+            let (partition, position) = (partition.0, position.0);
+            Note { partition, position, kind: kind.to_owned(), at }
+        };
+        let snapshots = kept.snapshots.into_iter().map(|it| SnapshotNote {
+            partition: it.partition.0,
+            position: it.position.0,
+            whole: it.whole,
+            bytes: it.bytes,
+            written_at: it.written_at,
+        });
+        let decisions = kept.decisions.into_iter();
+        let dead_letters = kept.dead_letters.into_iter();
+        let rejected = kept.rejected.into_iter();
+        Notes {
+            snapshots: snapshots.collect(),
+            decisions: decisions
+                .map(|it| note(it.partition, it.position, it.kind, it.decided_at))
+                .collect(),
+            dead_letters: dead_letters
+                .map(|it| note(it.partition, it.position, it.reason.name(), it.rejected_at))
+                .collect(),
+            rejected: rejected.map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        }
+    }
+
     fn pinned(&self, scan: &Scan) -> Result<Arc<Pinned>, Status> {
         let pinned = self.setup.desk.pinned(scan.pin, PartitionId(scan.partition), scan.epoch);
         pinned.map_err(|refusal| turned_away(refusal, scan.partition))
@@ -292,6 +321,7 @@ impl FlightService for Service {
                 pins.into_iter().for_each(|pin| self.setup.desk.unpin(pin));
                 answer(&())?
             }
+            action::NOTES => answer(&self.notes())?,
             other => return Err(request_fault(format!("there is no action `{other}`"))),
         };
         Ok(Response::new(stream::iter([Ok(answered)]).boxed()))

@@ -34,6 +34,8 @@ pub struct Session {
     pub role: Arc<Role>,
     /// Number by which the client names this connection.
     pub number: i32,
+    /// Address of the client.
+    pub client: String,
     /// SET and SHOW.
     settings: Mutex<Settings>,
     running: Mutex<Option<Arc<Stop>>>,
@@ -52,11 +54,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Session {
     /// A session that has done nothing yet.
     #[must_use]
-    pub fn new(user: String, role: Arc<Role>, number: i32, settings: Settings) -> Self {
+    pub fn new(
+        user: String,
+        role: Arc<Role>,
+        number: i32,
+        client: String,
+        settings: Settings,
+    ) -> Self {
         Self {
             user,
             role,
             number,
+            client,
             settings: Mutex::new(settings),
             running: Mutex::default(),
             cursors: Mutex::default(),

@@ -81,7 +81,9 @@ def metadata(connection):
     ops = objects.read_all().to_pylist()
     names = [t["table_name"] for c in ops for s in c["catalog_db_schemas"]
              for t in s["db_schema_tables"] or []]
-    check("tables of ops", sorted(names), ["instances", "partitions", "settings"])
+    check("tables of ops", sorted(names),
+          ["dead_letters", "decisions", "instances", "partitions", "queries", "rejected",
+           "settings", "snapshots"])
     schema = connection.adbc_get_table_schema("customer_categories")
     holds("columns of a table", schema.names[:3] == ["customer_id", "category", "window_days"], schema)
     schema = connection.adbc_get_table_schema("partitions", db_schema_filter="ops")

@@ -23,7 +23,8 @@ def reflection(engine, driver):
     holds(f"{driver}: schemas", {"public", "ops"} <= set(schemas), schemas)
     check(f"{driver}: tables", sorted(inspector.get_table_names()), TABLES)
     check(f"{driver}: tables of ops", sorted(inspector.get_table_names(schema="ops")),
-          ["instances", "partitions", "settings"])
+          ["dead_letters", "decisions", "instances", "partitions", "queries", "rejected",
+           "settings", "snapshots"])
     check(f"{driver}: views", sorted(inspector.get_view_names()), VIEWS)
     check(f"{driver}: materialized views", inspector.get_materialized_view_names(), [])
     holds(f"{driver}: a table there is", inspector.has_table("customers"))
@@ -65,7 +66,8 @@ def metadata(engine, driver):
     ops = MetaData(schema="ops")
     ops.reflect(engine)
     check(f"{driver}: all of ops", sorted(ops.tables),
-          ["ops.instances", "ops.partitions", "ops.settings"])
+          ["ops.dead_letters", "ops.decisions", "ops.instances", "ops.partitions", "ops.queries",
+           "ops.rejected", "ops.settings", "ops.snapshots"])
     return known
 
 

@@ -207,6 +207,7 @@ fn caller(timeout: Duration) -> Caller {
         user: "somebody".into(),
         role: Arc::new(Role::default()),
         number: 1,
+        client: None,
         protocol: Protocol::Postgres,
         settings: Vec::new(),
         timeout,

@@ -91,7 +91,7 @@ const DESCRIBED: &[(&str, &[&str])] = &[
     (r"\d+", &["public|customers|table", "One row a customer"]),
     (r"\dt", &["public|customers|table", "public|rules|table"]),
     (r"\dt+", &["public|segments|table", "Value tiers, needs and lifecycle"]),
-    (r"\dt ops.*", &["ops|partitions|table", "ops|settings|table"]),
+    (r"\dt ops.*", &["ops|partitions|table", "ops|queries|table", "ops|settings|table"]),
     (r"\dv", &["public|value_need_matrix|view", "public|segment_flows|view"]),
     (r"\dv+", &["public|value_need_matrix|view", "How many customers of each"]),
     (r"\dn", &["public|", "ops|"]),

@@ -18,7 +18,7 @@ async fn masked_columns_read_as_null_whatever_is_asked_of_them() {
     let front = front(Limits::default()).await;
     let all = everything();
     let mask = vec!["spend_365d".to_owned(), "customer_id".to_owned()];
-    let some = Arc::new(Role { name: "some".into(), mask, min_group: None });
+    let some = Arc::new(Role { name: "some".into(), mask, ..Role::default() });
     let known = "select count(spend_365d) from customers";
     assert!(number(&front, &all, known).await > 0);
     for sql in [
@@ -40,7 +40,7 @@ async fn masked_columns_read_as_null_whatever_is_asked_of_them() {
 async fn groups_that_are_too_small_are_left_out() {
     let front = front(Limits::default()).await;
     let all = everything();
-    let groups = Arc::new(Role { name: "groups".into(), mask: Vec::new(), min_group: Some(11) });
+    let groups = Arc::new(Role { name: "groups".into(), min_group: Some(11), ..Role::default() });
     let total = "select count(*) from customers";
     assert_eq!(number(&front, &groups, total).await, number(&front, &all, total).await);
     let by_day =
@@ -64,7 +64,7 @@ async fn groups_that_are_too_small_are_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_in_particular_is_shown() {
     let front = front(Limits::default()).await;
-    let groups = Arc::new(Role { name: "groups".into(), mask: Vec::new(), min_group: Some(11) });
+    let groups = Arc::new(Role { name: "groups".into(), min_group: Some(11), ..Role::default() });
     for sql in [
         "select * from customers",
         "select spend_30d from customers limit 1",
@@ -89,4 +89,27 @@ async fn nobody_in_particular_is_shown() {
             Ok(shown) => panic!("{sql}: {shown}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_of_others_are_seen_by_operators_alone() {
+    let front = front(Limits::default()).await;
+    let role = |name: &str, operator| {
+        Arc::new(Role { name: name.to_owned(), operator, ..Role::default() })
+    };
+    let (one, other) = (role("one", false), role("other", false));
+    ask(&front, &one, "select count(*) from segments").await.unwrap();
+    ask(&front, &other, "select nothing").await.unwrap_err();
+    let ended = "select count(*) from ops.queries where state not in ('waiting', 'running')";
+    assert_eq!(number(&front, &one, ended).await, 1);
+    assert_eq!(number(&front, &other, ended).await, 1);
+    // Both of those before, and the two that counted them.
+    assert_eq!(number(&front, &role("on-call", true), ended).await, 4);
+    let shown = ask(&front, &one, "select state, row_count, statement from ops.queries").await;
+    let shown = shown.unwrap();
+    assert!(shown.contains("answered | 1 "), "{shown}");
+    assert!(!shown.contains("nothing"), "{shown}");
+    let own = "select count(*) from pg_stat_activity where usename = 'other'";
+    assert_eq!(number(&front, &one, own).await, 0);
+    assert_eq!(number(&front, &other, own).await, 1);
 }

@@ -41,6 +41,7 @@ pub async fn ask(front: &Front, role: &Arc<Role>, sql: &str) -> Result<String, F
         user: role.name.clone(),
         role: Arc::clone(role),
         number: 1,
+        client: None,
         protocol: Protocol::Postgres,
         settings: Vec::new(),
         timeout: Duration::from_secs(30),

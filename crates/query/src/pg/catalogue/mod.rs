@@ -5,11 +5,16 @@
 //! Most of them come from `datafusion-pg-catalog`; ours are laid over it where it is wrong for us
 //! or knows nothing, among them the comments of tables and columns.
 
+mod activity;
 mod functions;
+mod information;
 mod names;
 mod procs;
 mod tables;
 
+pub(crate) use activity::ACTIVITY;
+use activity::WithActivity;
+use information::Information;
 pub(crate) use tables::type_modifier;
 
 use std::collections::BTreeSet;
@@ -35,7 +40,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::{
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 
-use crate::front::{Caller, DATABASE, Fault, Role, Roles, Veiled, refused};
+use crate::front::{Caller, DATABASE, Fault, Operators, Role, Roles, Veiled, refused};
 use crate::relations::{FUNCTIONS, Statement};
 
 /// Schemas that a statement has besides the catalogue.
@@ -110,6 +115,11 @@ impl Catalogue {
         let mut builder = SessionStateBuilder::new_from_existing(state)
             .with_catalog_list(list)
             .with_type_planner(Arc::new(PgOidTypePlanner));
+        if let Some(config) = builder.config() {
+            // DataFusion's would stand before ours.
+            config.options_mut().catalog.information_schema = false;
+        }
+        builder.expr_planners().get_or_insert_default().insert(0, Arc::new(Operators));
         let ours = self.scalars.iter().map(Arc::clone).chain(functions::of_caller(caller));
         builder.scalar_functions().get_or_insert_default().extend(ours);
         let tables = builder.table_functions().get_or_insert_default();
@@ -187,7 +197,7 @@ impl TableProvider for Shape {
 }
 
 /// The catalogue beside the schemas of one statement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Layered {
     inner: Arc<dyn CatalogProvider>,
     schema: Arc<dyn SchemaProvider>,
@@ -204,7 +214,11 @@ impl CatalogProvider for Layered {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == "pg_catalog" {
-            return Some(Arc::clone(&self.schema));
+            let (catalogue, ops) = (Arc::clone(&self.schema), self.inner.schema("ops")?);
+            return Some(Arc::new(WithActivity { catalogue, ops }));
+        }
+        if name == information::NAME {
+            return Some(Arc::new(Information::new(Arc::new(self.clone()))));
         }
         let inner = self.inner.schema(name)?;
         let role = Arc::clone(&self.role);

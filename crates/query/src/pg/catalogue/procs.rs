@@ -1,11 +1,13 @@
-//! `pg_proc`: our own functions, and none of PostgreSQL's, which are not promised one by one.
+//! `pg_proc`: our own functions, and those that `pg_type` names for reading and writing a type, by
+//! which clients tell arrays. No other of PostgreSQL's, which are not promised one by one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, UInt32Array,
+    ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray, UInt32Array,
 };
-use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch, take};
 
 use crate::front::{Fault, State};
 use crate::relations::{FUNCTIONS, FunctionComment};
@@ -13,13 +15,21 @@ use crate::relations::{FUNCTIONS, FunctionComment};
 /// Number of the first function; below those of relations, above those of the types.
 const FIRST: i32 = 16_000;
 
+/// Columns of `pg_type` with the names of functions.
+const OF_TYPES: [&str; 4] = ["typinput", "typoutput", "typreceive", "typsend"];
+
 /// The function of a number.
 pub(super) fn by_number(oid: i32) -> Option<&'static FunctionComment> {
     usize::try_from(oid.checked_sub(FIRST)?).ok().and_then(|at| FUNCTIONS.get(at))
 }
 
-/// The table, with the columns that it was given with: what is not told here is as of some function.
-pub(super) fn rows(given: &RecordBatch, namespace: i32) -> Result<RecordBatch, Fault> {
+/// The table, with the columns that it was given with: what is not told here of our own functions is
+/// as of some function.
+pub(super) fn rows(
+    given: &RecordBatch,
+    types: &RecordBatch,
+    namespace: i32,
+) -> Result<RecordBatch, Fault> {
     let internal = |error: datafusion::arrow::error::ArrowError| {
         Fault::new(State::Internal, error.to_string())
     };
@@ -32,7 +42,16 @@ pub(super) fn rows(given: &RecordBatch, namespace: i32) -> Result<RecordBatch, F
         };
         arrays.push(array);
     }
-    RecordBatch::try_new(given.schema(), arrays).map_err(internal)
+    let ours = RecordBatch::try_new(given.schema(), arrays).map_err(internal)?;
+    let named: BTreeSet<&str> = OF_TYPES.into_iter().flat_map(|name| texts(types, name)).collect();
+    let kept: Vec<bool> = texts(given, "proname").map(|name| named.contains(name)).collect();
+    let kept = filter_record_batch(given, &BooleanArray::from(kept)).map_err(internal)?;
+    concat_batches(&given.schema(), [&ours, &kept]).map_err(internal)
+}
+
+fn texts<'a>(batch: &'a RecordBatch, column: &str) -> impl Iterator<Item = &'a str> {
+    let array = batch.column_by_name(column).and_then(|array| array.as_string_opt::<i32>());
+    array.into_iter().flat_map(|array| array.iter().map(Option::unwrap_or_default))
 }
 
 fn told(column: &str, namespace: i32) -> Option<ArrayRef> {

@@ -34,10 +34,11 @@ pub(super) async fn own(
     let columns = whole(context, "pg_attribute").await?;
     let by_number = by_number(&namespaces, &relations, &columns, comments)?;
     let descriptions = described(&by_number, context).await?;
-    let functions = procs::rows(&whole(context, "pg_proc").await?, public(&namespaces)?)?;
+    let types = whole(context, "pg_type").await?;
+    let functions = procs::rows(&whole(context, "pg_proc").await?, &types, public(&namespaces)?)?;
     let columns = with_precision(context, &relations, columns).await?;
     let relations = with_options(&relations)?;
-    let names = names(&namespaces, &relations, &whole(context, "pg_type").await?)?;
+    let names = names(&namespaces, &relations, &types)?;
     let mut tables = Tables::new();
     for (name, batch) in [
         ("pg_namespace", namespaces),
