@@ -130,11 +130,7 @@ where
 }
 
 /// Keeps where the rows were read, once they all were, and says what was left out.
-pub(super) async fn saw<C>(
-    client: &mut C,
-    session: &Session,
-    rows: &mut Rows,
-) -> PgWireResult<()>
+pub(super) async fn saw<C>(client: &mut C, session: &Session, rows: &mut Rows) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<C::Error>,
