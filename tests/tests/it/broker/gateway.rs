@@ -306,9 +306,10 @@ fn answers_are_right_or_errors_while_partitions_move() {
     broker.create_topic("cards", partitions, &stamps).unwrap();
     let file = configuration(folder.path(), &broker, &settings);
     let [first, second, pgwire] = [(); 3].map(|()| free_ports().unwrap());
+    // The gateway may be there before the engines.
+    let gateway = Gateway::start(folder.path(), &[first[1], second[1]], pgwire[0]);
     let mut one = Instance::start_scanned("one", folder.path(), &file, first);
     let mut two = Instance::start_scanned("two", folder.path(), &file, second);
-    let gateway = Gateway::start(folder.path(), &[first[1], second[1]], pgwire[0]);
     let mut analyst = Analyst::connect(pgwire[0], &gateway);
     let both = ["one", "two"];
     let started = now();
