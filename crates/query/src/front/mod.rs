@@ -9,6 +9,7 @@
 
 mod absent;
 mod command;
+mod distinct;
 mod fault;
 mod known;
 mod metrics;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::{Fault, State, absent};
+use super::{Fault, State, absent, distinct};
 use crate::budget::text::over;
 
 /// Follows a name that occurs a second time, and is not shown.
@@ -111,6 +111,7 @@ impl VisitorMut for Rewrite {
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Fault> {
         unescape(expression);
+        distinct::reassociate(expression);
         if access_list(expression) {
             *expression = Expr::Value(Value::Null.into());
             return ControlFlow::Continue(());

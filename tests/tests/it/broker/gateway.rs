@@ -42,7 +42,7 @@ const AGREEING: [&str; 3] = [
     "SELECT (SELECT count(*) FROM customer_needs n JOIN customers c USING (customer_id)) - \
      (SELECT coalesce(sum(cardinality(needs)), 0) FROM customers)",
     "SELECT count(*) FROM customers c FULL JOIN features f USING (customer_id) \
-     WHERE c.spend_30d IS DISTINCT FROM f.spend_30d OR c.txn_30d IS DISTINCT FROM f.txn_30d",
+     WHERE (c.spend_30d IS DISTINCT FROM f.spend_30d) OR (c.txn_30d IS DISTINCT FROM f.txn_30d)",
 ];
 
 const EVERYBODY: &str = "SELECT customer_id, partition, as_of, value_tier, value_tier_since, \
@@ -350,7 +350,7 @@ fn answers_are_right_or_errors_while_partitions_move() {
     for (told, expected) in told.iter().zip(&expected) {
         assert_eq!(told, expected, "{EVERYBODY}");
     }
-    assert_eq!(told.len(), expected.len());
+    assert!(told.len() == expected.len() && told.len() > 100, "{} customers", told.len());
     for instance in [&mut one, &mut two] {
         instance.check_alive();
         assert_eq!(instance.terminate().0, Some(0), "{}", instance.log());
