@@ -24,6 +24,7 @@ use crate::measure::{Cost, Live, median, now, side};
 use crate::open_loop::{Lane, Pace, SOURCE, Seen, follow, place, quantile, send};
 use crate::sides::Ran;
 
+const WORKLOAD: W1 = W1::STANDARD;
 /// Records before the clock starts, so that most customers are known.
 const WARM: usize = 1_000_000;
 /// Longest run of the clock.
@@ -61,7 +62,7 @@ struct Measured {
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
-    let file = W1::STANDARD.file(&bench.directory)?;
+    let file = WORKLOAD.file(&bench.directory)?;
     let directory = bench.directory.join("g7");
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
@@ -129,7 +130,7 @@ fn described(name: &str, runs: &[Measured]) -> String {
 fn peak(broker: &Broker, files: &[PathBuf], directory: &Path) -> Result<u64> {
     let name = "g7-peak";
     load(broker, name, files)?;
-    let records = (W1::STANDARD.transactions + u64::from(PARTITIONS)).to_string();
+    let records = (WORKLOAD.transactions + u64::from(PARTITIONS)).to_string();
     let place = directory.to_string_lossy();
     let arguments = [&*broker.bootstrap(), name, name, &*records, &*place];
     let (ran, _): (Ran, _) = side("run", &arguments)?;

@@ -93,8 +93,9 @@ async fn scans_answer_as_all_rows_would() {
     let (_stage, engines, catalog) = two().await;
     let statement = catalog.statement().await.unwrap();
     let plain = SessionContext::new();
+    // Categories first: what a statement pins is decided when it first reads.
     for table in
-        ["customers", "features", "customer_needs", "customer_categories", "segment_changes"]
+        ["customer_categories", "customers", "features", "customer_needs", "segment_changes"]
     {
         let frame = statement.context().table(table).await.unwrap();
         let schema = Arc::clone(frame.schema().inner());
