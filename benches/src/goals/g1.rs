@@ -99,7 +99,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
 }
 
 /// The second half of a run by itself.
-pub(super) fn second_half(ran: &Ran) -> Run {
+fn second_half(ran: &Ran) -> Run {
     let (all, half) = (ran.all, ran.half);
     let cost = Cost {
         cpu_s: all.cost.cpu_s - half.cost.cpu_s,

@@ -1,10 +1,11 @@
 //! G7: how long after a record its change can be read, under exactly-once, against copying it.
 //!
-//! Half of the rate that the product sustained in the same run goes into a topic, on the clock and
-//! whether or not anybody keeps up; a consumer that reads what was committed notes when each output
-//! arrives, and subtracts when the record behind it was due. The product makes changes while
-//! somebody scans all customers over and over; the rival copies every record, with the same commit
-//! interval and without any work. Both know a million records when the clock starts.
+//! First as much is sent as can be: the rate at which the product commits, with everything around it
+//! that is on the machine later too. Half of that goes into topics then, on the clock and whether or
+//! not anybody keeps up; a consumer that reads what was committed notes when each output arrives, and
+//! subtracts when the record behind it was due. The product makes changes while somebody scans all
+//! customers over and over; the rival copies every record, with the same commit interval and without
+//! any work. Both know a million records when the clock starts.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
@@ -17,12 +18,11 @@ use cardlens_tests::broker::{Broker, Isolation, free_ports};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::g1::{PARTITIONS, check, load, pioneers, second_half};
+use super::g1::{PARTITIONS, check, load, pioneers};
 use super::{Bench, Outcome, Round, Run};
 use crate::load::w1::W1;
-use crate::measure::{Cost, Live, median, now, side};
+use crate::measure::{Cost, Live, median, now};
 use crate::open_loop::{Lane, Pace, SOURCE, Seen, follow, place, quantile, send};
-use crate::sides::Ran;
 
 const WORKLOAD: W1 = W1::STANDARD;
 /// Records before the clock starts, so that most customers are known.
@@ -44,10 +44,21 @@ enum Way {
 struct Stage<'a> {
     broker: &'a Broker,
     directory: &'a Path,
-    /// What is read before the clock starts, and what by the clock.
-    files: [PathBuf; 3],
+    /// What is read before the clock starts.
+    warm: [PathBuf; 2],
+    /// What is sent by the clock, and how many a second.
     lines: Vec<String>,
     rate: u64,
+}
+
+/// A run.
+struct Clocked {
+    lanes: Vec<Lane>,
+    seen: Vec<Seen>,
+    cost: Cost,
+    /// From the first record to the commit of the last.
+    took: Duration,
+    scans: u64,
 }
 
 /// What came of a run.
@@ -69,9 +80,9 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     }
     std::fs::create_dir_all(&directory)?;
     let broker = Broker::start().context("start the broker")?;
-    let pioneers = pioneers(&directory)?;
-    let rate = peak(&broker, &[pioneers.clone(), file.clone()], &directory)? / 2;
-    let stage = Stage::new(&broker, &directory, (pioneers, &file), rate)?;
+    let mut stage = Stage::new(&broker, &directory, &file)?;
+    stage.slow_down()?;
+    let (records, rate) = (stage.lines.len(), stage.rate);
     let mut rounds: Vec<Round> = Vec::new();
     let mut all: [Vec<Measured>; 2] = Default::default();
     for round in 0..bench.rounds.min(ROUNDS) {
@@ -90,8 +101,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
         all[1].push(copy);
     }
     let what = format!(
-        "from when a record is due to when its change can be read, {rate} records a second: half \
-         of the most; commits every 100 ms; 99 of 100"
+        "from when a record is due to when its change can be read, 99 of 100: {records} records, \
+         {rate} a second, which is half of the most; commits every 100 ms"
     );
     let sides = ["cardlens run, everybody scanned without pause", "copying"];
     let mut outcome = Outcome::new("G7", what, None, sides, rounds)
@@ -125,54 +136,29 @@ fn described(name: &str, runs: &[Measured]) -> String {
     )
 }
 
-/// Records a second that the product takes from a topic that has them all, when most customers are
-/// known.
-fn peak(broker: &Broker, files: &[PathBuf], directory: &Path) -> Result<u64> {
-    let name = "g7-peak";
-    load(broker, name, files)?;
-    let records = (WORKLOAD.transactions + u64::from(PARTITIONS)).to_string();
-    let place = directory.to_string_lossy();
-    let arguments = [&*broker.bootstrap(), name, name, &*records, &*place];
-    let (ran, _): (Ran, _) = side("run", &arguments)?;
-    let later = second_half(&ran);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rate is far below 2^53 and not negative"
-    )]
-    let rate = (later.events as f64 / later.cost.wall_s) as u64;
-    ensure!(rate > 1_000, "{rate} records a second are no rate to measure at");
-    eprintln!("the most is {rate} records a second");
-    Ok(rate)
-}
-
 impl<'a> Stage<'a> {
-    fn new(
-        broker: &'a Broker,
-        directory: &'a Path,
-        (pioneers, file): (PathBuf, &Path),
-        rate: u64,
-    ) -> Result<Self> {
-        let names = ["warm.jsonl", "measured.jsonl"].map(|name| directory.join(name));
-        let mut files = Vec::new();
-        for name in &names {
-            files.push(BufWriter::with_capacity(1 << 20, File::create(name)?));
+    /// Everything is due at once.
+    fn new(broker: &'a Broker, directory: &'a Path, file: &Path) -> Result<Self> {
+        let warm = [pioneers(directory)?, directory.join("warm.jsonl")];
+        let mut lines = BufReader::with_capacity(1 << 20, File::open(file)?).lines();
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&warm[1])?);
+        for line in lines.by_ref().take(WARM) {
+            writeln!(out, "{}", line?)?;
         }
-        let most = usize::try_from(rate * SECONDS)?;
-        let mut lines = Vec::new();
-        let input = BufReader::with_capacity(1 << 20, File::open(file)?).lines();
-        for (number, line) in input.take(WARM + most).enumerate() {
-            let line = line?;
-            let measured = number >= WARM;
-            writeln!(files[usize::from(measured)], "{line}")?;
-            if measured {
-                lines.push(line);
-            }
-        }
-        files.iter_mut().try_for_each(std::io::Write::flush)?;
-        let [warm, measured] = names;
-        Ok(Self { broker, directory, files: [pioneers, warm, measured], lines, rate })
+        out.flush()?;
+        let lines = lines.collect::<std::io::Result<Vec<_>>>()?;
+        Ok(Self { broker, directory, warm, lines, rate: u64::MAX })
+    }
+
+    /// Measures the most that goes through, and keeps to half of it from now on.
+    fn slow_down(&mut self) -> Result<()> {
+        let peak = self.clocked(Way::Product, "g7-peak")?;
+        let millis = u64::try_from(peak.took.as_millis())?.max(1);
+        self.rate = self.lines.len() as u64 * 1_000 / millis / 2;
+        ensure!(self.rate > 100, "{} records a second are no rate to measure at", self.rate);
+        self.lines.truncate(usize::try_from(self.rate * SECONDS)?);
+        eprintln!("{} records, {} a second", self.lines.len(), self.rate);
+        Ok(())
     }
 
     fn measure(&self, way: Way, round: usize) -> Result<Measured> {
@@ -180,12 +166,21 @@ impl<'a> Stage<'a> {
             Way::Product => format!("g7-run-{round}"),
             Way::Copy => format!("g7-copy-{round}"),
         };
-        load(self.broker, &name, &self.files[..2])?;
-        let changes = format!("{name}.changes");
+        let clocked = self.clocked(way, &name)?;
+        match way {
+            Way::Product if round == 0 => self.check_changes(&name, &clocked)?,
+            Way::Product => {}
+            Way::Copy => check_copy(&clocked.lanes, &clocked.seen)?,
+        }
+        measured(&clocked)
+    }
+
+    fn clocked(&self, way: Way, name: &str) -> Result<Clocked> {
+        load(self.broker, name, &self.warm)?;
         let warm = WARM as u64 + u64::from(PARTITIONS);
         let [port, _] = free_ports()?;
         let scan = format!("127.0.0.1:{port}");
-        let mut side = self.start(way, &name, (warm, &scan))?;
+        let mut side = self.start(way, name, (warm, &scan))?;
         let _: Cost = side.answer()?;
         let mut reader = None;
         if way == Way::Product {
@@ -193,16 +188,13 @@ impl<'a> Stage<'a> {
             let _: usize = scans.answer()?;
             reader = Some(scans);
         }
-        let total = warm + self.lines.len() as u64;
-        let (lanes, seen, cost) = self.clocked(&name, &mut side, total)?;
-        let scans = reader.map_or(Ok(0), |mut reader| reader.ask("how many"))?;
-        drop(side);
-        match way {
-            Way::Product if round == 0 => self.check_changes(&changes, &lanes, &seen)?,
-            Way::Product => {}
-            Way::Copy => check_copy(&lanes, &seen)?,
+        // Answered at once: what it spends counts from here.
+        let _: Cost = side.ask(&warm.to_string())?;
+        let mut clocked = self.run(name, &mut side, warm + self.lines.len() as u64)?;
+        if let Some(mut reader) = reader {
+            clocked.scans = reader.ask("how many")?;
         }
-        measured(&lanes, &seen, cost, scans)
+        Ok(clocked)
     }
 
     fn start(&self, way: Way, name: &str, (warm, scan): (u64, &str)) -> Result<Live> {
@@ -221,23 +213,20 @@ impl<'a> Stage<'a> {
     }
 
     /// Sends the records by the clock, and reads what comes of them.
-    fn clocked(
-        &self,
-        name: &str,
-        side: &mut Live,
-        total: u64,
-    ) -> Result<(Vec<Lane>, Vec<Seen>, Cost)> {
+    fn run(&self, name: &str, side: &mut Live, total: u64) -> Result<Clocked> {
         let consumer = self.consumer(&format!("{name}.changes"))?;
         let (started, done) = (now(), AtomicBool::new(false));
         let pace = Pace { topic: name, partitions: PARTITIONS, rate: self.rate, started };
         std::thread::scope(|scope| {
             let following = scope.spawn(|| follow(&consumer, started, &done));
-            let sent = send(self.broker.client(), &self.lines, pace)
-                .and_then(|lanes| Ok((lanes, side.ask(&total.to_string())?)));
+            let sent = send(self.broker.client(), &self.lines, pace).and_then(|lanes| {
+                let cost: Cost = side.ask(&total.to_string())?;
+                Ok((lanes, cost, started.elapsed()))
+            });
             done.store(true, Ordering::Relaxed);
             let seen = following.join().map_err(|_| anyhow!("the reader panicked"))?;
-            let (lanes, cost) = sent?;
-            Ok((lanes, seen?, cost))
+            let (lanes, cost, took) = sent?;
+            Ok(Clocked { lanes, seen: seen?, cost, took, scans: 0 })
         })
     }
 
@@ -258,8 +247,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Compares what was committed with a replay, and what was seen with what was committed.
-    fn check_changes(&self, changes: &str, lanes: &[Lane], seen: &[Seen]) -> Result<()> {
-        let read = self.broker.read_all(changes, Isolation::Committed)?;
+    fn check_changes(&self, name: &str, Clocked { lanes, seen, .. }: &Clocked) -> Result<()> {
+        let read = self.broker.read_all(&format!("{name}.changes"), Isolation::Committed)?;
         let mut committed = Vec::new();
         for read in &read {
             let source = read.headers.iter().find(|(name, _)| name == SOURCE);
@@ -274,7 +263,12 @@ impl<'a> Stage<'a> {
         sources.sort_unstable();
         let (few, many) = (sources.len(), committed.len());
         ensure!(sources == committed, "{few} changes were seen of {many}, or others");
-        check(read, &self.files, self.directory)
+        let measured = self.directory.join("measured.jsonl");
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&measured)?);
+        self.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        out.flush()?;
+        let [pioneers, warm] = self.warm.clone();
+        check(read, &[pioneers, warm, measured], self.directory)
     }
 }
 
@@ -295,7 +289,9 @@ fn check_copy(lanes: &[Lane], seen: &[Seen]) -> Result<()> {
     Ok(())
 }
 
-fn measured(lanes: &[Lane], seen: &[Seen], cost: Cost, scans: u64) -> Result<Measured> {
+fn measured(clocked: &Clocked) -> Result<Measured> {
+    let Clocked { lanes, seen, cost, scans, .. } = clocked;
+    let (cost, scans) = (*cost, *scans);
     let mut times = [Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len())];
     for seen in seen {
         let (partition, offset) = seen.source;
