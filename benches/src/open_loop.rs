@@ -96,7 +96,7 @@ pub struct Pace<'a> {
     pub partitions: u32,
     /// Records a second.
     pub rate: u64,
-    /// When the first is due.
+    /// When the first is due: late enough for the client to have found everything that it needs.
     pub started: Instant,
 }
 
@@ -111,11 +111,12 @@ pub fn send(mut config: ClientConfig, lines: &[String], pace: Pace<'_>) -> Resul
     let taken = Mutex::new(Taken { lanes, failed: None });
     let context = Acknowledged { started: pace.started, taken };
     let producer: BaseProducer<Acknowledged> = config.create_with_context(context)?;
+    producer.client().fetch_metadata(Some(pace.topic), STALLED)?;
     let mut lanes = vec![Lane::default(); pace.partitions as usize];
     for (number, line) in (0_u64..).zip(lines) {
         let due = Duration::from_nanos(number * 1_000_000_000 / pace.rate.max(1));
         // In steps of a millisecond: to wait for less is to spin.
-        while pace.started.elapsed() < due {
+        while now() < pace.started + due {
             producer.poll(Duration::from_millis(1));
         }
         if number % 256 == 0 {

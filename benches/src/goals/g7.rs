@@ -31,6 +31,8 @@ const WARM: usize = 1_000_000;
 const SECONDS: u64 = 25;
 /// Rounds at most: each takes a minute and a half.
 const ROUNDS: usize = 3;
+/// From making the generator's client to the first record.
+const LEAD: Duration = Duration::from_secs(2);
 const WAIT: Duration = Duration::from_secs(60);
 
 /// Who is measured.
@@ -215,7 +217,7 @@ impl<'a> Stage<'a> {
     /// Sends the records by the clock, and reads what comes of them.
     fn run(&self, name: &str, side: &mut Live, total: u64) -> Result<Clocked> {
         let consumer = self.consumer(&format!("{name}.changes"))?;
-        let (started, done) = (now(), AtomicBool::new(false));
+        let (started, done) = (now() + LEAD, AtomicBool::new(false));
         let pace = Pace { topic: name, partitions: PARTITIONS, rate: self.rate, started };
         std::thread::scope(|scope| {
             let following = scope.spawn(|| follow(&consumer, started, &done));
