@@ -119,7 +119,7 @@ pub fn send(mut config: ClientConfig, lines: &[String], pace: Pace<'_>) -> Resul
         while now() < pace.started + due {
             producer.poll(Duration::from_millis(1));
         }
-        if number % 256 == 0 {
+        if number.is_multiple_of(256) {
             producer.poll(Duration::ZERO);
         }
         let customer = customer_of(line).context("a line without customer")?;

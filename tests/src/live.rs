@@ -235,7 +235,7 @@ pub fn produce(broker: &Broker, records: &[Written], over: Duration, hurry: &Ato
     let count = records.len().max(1);
     for (place, record) in records.iter().enumerate() {
         send(&producer, "cards", record).unwrap();
-        if place % 200 == 0 {
+        if place.is_multiple_of(200) {
             let share = f64::from(u32::try_from(place * 1_000 / count).unwrap()) / 1_000.0;
             let due = over.mul_f64(share);
             while started.elapsed() < due && !hurry.load(Ordering::Relaxed) {

@@ -215,3 +215,16 @@ async fn an_engine_that_is_silent_is_an_error_or_a_stated_gap() {
     let silent = "SELECT count(*) FROM ops.instances WHERE NOT reachable";
     assert_eq!(number(&partial, silent).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_was_given_nothing_yet_is_no_empty_table() {
+    let stage = Stage::new(2);
+    let engine = Engine::start(&stage, "one");
+    let catalog = Catalog::new(vec![engine.address()]);
+    for partial in [false, true] {
+        let statement = catalog.statement_with(Options { partial }).await.unwrap();
+        let error = run(statement.context(), "SELECT count(*) FROM customers").await.unwrap_err();
+        assert!(matches!(cause(&error), Error::NotJoined), "{error}");
+        assert_eq!(cause(&error).action(), Action::Retry);
+    }
+}
