@@ -9,6 +9,7 @@
 pub mod goals;
 pub mod load;
 pub mod measure;
+pub mod open_loop;
 pub mod pipeline;
 pub mod rivals;
 pub mod sides;

@@ -5,8 +5,10 @@ mod durable;
 mod engine;
 mod events;
 mod kafka;
+mod latency;
 mod midnights;
 mod scale;
+mod scans;
 mod view;
 mod windows;
 
@@ -16,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::events::Rules;
+use self::kafka::Job;
 
 use crate::load::population::Population;
 use crate::rivals::plain;
@@ -39,6 +42,8 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
     let text = |at: usize| -> Result<&str> {
         arguments.get(at).map(String::as_str).with_context(|| format!("argument {at}"))
     };
+    let job =
+        || -> Result<Job<'_>> { Ok(Job { bootstrap: text(0)?, topic: text(1)?, run: text(2)? }) };
     match name {
         "plain" => say(&plain::run(path(0)?, path(1)?)?),
         "spine" => say(&engine::spine(path(0)?, path(1)?)?),
@@ -59,8 +64,11 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
         }
         "view" => say(&view::run(text(0)?.parse()?, text(1)?.parse()?)?),
         "broker" => crate::goals::loaded_broker(path(0)?),
-        "consume" => say(&kafka::consume(text(0)?, text(1)?, text(2)?.parse()?)?),
-        "run" => say(&kafka::run(text(0)?, text(1)?, text(2)?.parse()?, path(3)?)?),
+        "consume" => say(&kafka::consume(job()?, text(3)?.parse()?)?),
+        "run" => say(&kafka::run(job()?, text(3)?.parse()?, path(4)?)?),
+        "run-live" => latency::run(job()?, text(3)?.parse()?, path(4)?, text(5)?),
+        "copy-live" => latency::copy(job()?, text(3)?.parse()?),
+        "scans" => scans::run(text(0)?),
         _ => bail!("there is no side `{name}`"),
     }
 }

@@ -1,16 +1,19 @@
-//! `cardlens run` as users run it: processes beside a real broker, killed and started again.
+//! `cardlens run` and `cardlens gateway` as users run them: processes beside a real broker, killed
+//! and started again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cardlens_engine::files::partition_of;
+use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::{Map, Value, json};
 
 use crate::backtest::text;
-use crate::broker::{Broker, Isolation, Read, Written};
+use crate::broker::{Broker, Isolation, Read, Written, send};
 
 /// The binary under test: it lies beside the folder of the test's own.
 #[must_use]
@@ -64,6 +67,7 @@ pub struct Instance {
     folder: PathBuf,
     config: PathBuf,
     http: u16,
+    scan: Option<u16>,
     child: Option<Child>,
     /// Times it was killed.
     pub kills: usize,
@@ -73,8 +77,20 @@ impl Instance {
     /// Starts an instance whose state lies in `folder/state`, shared with its sisters.
     #[must_use]
     pub fn start(name: &str, folder: &Path, config: &Path, http: u16) -> Self {
+        Self::begin(name, folder, config, (http, None))
+    }
+
+    /// As [`Instance::start`], with an endpoint for gateways; the ports of HTTP and of that.
+    #[must_use]
+    pub fn start_scanned(name: &str, folder: &Path, config: &Path, ports: [u16; 2]) -> Self {
+        let [http, scan] = ports;
+        Self::begin(name, folder, config, (http, Some(scan)))
+    }
+
+    fn begin(name: &str, folder: &Path, config: &Path, ports: (u16, Option<u16>)) -> Self {
         let (name, folder, config) = (name.to_owned(), folder.to_owned(), config.to_owned());
-        let mut instance = Self { name, folder, config, http, child: None, kills: 0 };
+        let (http, scan) = ports;
+        let mut instance = Self { name, folder, config, http, scan, child: None, kills: 0 };
         instance.spawn();
         instance
     }
@@ -86,17 +102,15 @@ impl Instance {
             .append(true)
             .open(self.folder.join(format!("{}.log", self.name)))
             .unwrap();
-        let child = Command::new(binary())
-            .args(["run", "-c"])
-            .arg(&self.config)
-            .env("CARDLENS__KAFKA__INSTANCE_ID", &self.name)
-            .env("CARDLENS__HTTP__ENGINE", format!("127.0.0.1:{}", self.http))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+        let mut command = Command::new(binary());
+        command.args(["run", "-c"]).arg(&self.config);
+        command.env("CARDLENS__KAFKA__INSTANCE_ID", &self.name);
+        command.env("CARDLENS__HTTP__ENGINE", format!("127.0.0.1:{}", self.http));
+        if let Some(port) = self.scan {
+            command.env("CARDLENS__SCAN__LISTEN", format!("127.0.0.1:{port}"));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
     }
 
     /// SIGKILL.
@@ -149,6 +163,47 @@ impl Drop for Instance {
     }
 }
 
+/// One `cardlens gateway`, at a port for clients of PostgreSQL. It ends when it is dropped, and with
+/// whoever started it.
+pub struct Gateway {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Gateway {
+    /// Starts a gateway over the scan endpoints at some ports; clients that come before it is ready
+    /// have to wait.
+    #[must_use]
+    pub fn start(folder: &Path, engines: &[u16], pgwire: u16) -> Self {
+        let addresses: Vec<String> =
+            engines.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let config = folder.join("gateway.toml");
+        let text = format!(
+            "[gateway]\nengines = {addresses:?}\n[sql]\npgwire = \"127.0.0.1:{pgwire}\"\n\
+             flight = \"\"\n[http]\ngateway = \"\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let log = folder.join("gateway.log");
+        let mut command = Command::new(binary());
+        command.args(["gateway", "--attended", "-c"]).arg(config);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        Self { child: command.spawn().unwrap(), log }
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// The time, for bounds on waiting.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "tests bound how long they wait")]
@@ -166,6 +221,31 @@ pub fn pause(time: Duration) {
 pub fn dealt(feed: &[(String, String)], partitions: u32) -> Vec<Written> {
     let deal = |customer: &str| i32::try_from(partition_of(customer.as_bytes(), partitions));
     feed.iter().map(|(key, value)| Written::new(deal(key).unwrap(), key, value)).collect()
+}
+
+/// Writes the records of a feed to the topic `cards` over some time, or all at once what is left
+/// when there is a hurry.
+pub fn produce(broker: &Broker, records: &[Written], over: Duration, hurry: &AtomicBool) {
+    // Without idempotence a batch that is sent again comes behind the one after it, and then the
+    // input is another one than the files'.
+    let mut config = broker.client();
+    config.set("linger.ms", "5").set("enable.idempotence", "true");
+    let producer: BaseProducer = config.create().unwrap();
+    let started = now();
+    let count = records.len().max(1);
+    for (place, record) in records.iter().enumerate() {
+        send(&producer, "cards", record).unwrap();
+        if place.is_multiple_of(200) {
+            let share = f64::from(u32::try_from(place * 1_000 / count).unwrap()) / 1_000.0;
+            let due = over.mul_f64(share);
+            while started.elapsed() < due && !hurry.load(Ordering::Relaxed) {
+                producer.poll(Duration::ZERO);
+                let left = due.saturating_sub(started.elapsed());
+                pause(left.min(Duration::from_millis(50)));
+            }
+        }
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
 }
 
 /// What a consumer compares, per customer and in order, from a topic or from `changes.jsonl`.

@@ -20,6 +20,9 @@ struct Arguments {
     /// Rounds of each comparison; sides alternate.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// Customers of G8, whose time grows with them.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    customers: u32,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -52,7 +55,8 @@ fn main() -> ExitCode {
 
 fn bench(arguments: &Arguments) -> Result<()> {
     let target = measure::target()?;
-    let bench = Bench { directory: target.join("bench"), rounds: arguments.rounds.into() };
+    let (directory, customers) = (target.join("bench"), arguments.customers);
+    let bench = Bench { directory, rounds: arguments.rounds.into(), customers };
     let wanted: Vec<_> = match arguments.only.as_slice() {
         [] => ALL.iter().map(|goal| (*goal).to_owned()).collect(),
         only => only.iter().map(|goal| goal.trim().to_ascii_uppercase()).collect(),

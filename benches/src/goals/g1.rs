@@ -14,16 +14,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cardlens_engine::files::partition_of;
 use cardlens_model::{DAY_MS, EventTime};
-use cardlens_tests::broker::{Broker, Isolation};
+use cardlens_tests::broker::{Broker, Isolation, Read};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Bench, Outcome, Run};
-use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1};
-use crate::measure::{median, side};
+use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1, customer_of};
+use crate::measure::{Cost, median, side};
 use crate::sides::{Ran, TOPIC};
 
-const PARTITIONS: u32 = 4;
+/// Of every topic.
+pub(super) const PARTITIONS: u32 = 4;
 
 /// Values of changes by customer, in order.
 type Told = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
@@ -36,7 +37,7 @@ type Told = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 pub fn loaded_broker(directory: &Path) -> Result<()> {
     let broker = Broker::start().context("start the broker")?;
     let files = [pioneers(directory)?, W1::STANDARD.file(directory)?];
-    load(&broker, &files)?;
+    load(&broker, TOPIC, &files)?;
     println!("{}", broker.bootstrap());
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
@@ -52,26 +53,26 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     }
     std::fs::create_dir_all(&directory)?;
     let files = [pioneers(&directory)?, file];
-    load(&broker, &files)?;
+    load(&broker, TOPIC, &files)?;
     let written = workload.transactions + u64::from(PARTITIONS);
     let records = written.to_string();
     let (bootstrap, place) = (broker.bootstrap(), directory.to_string_lossy().into_owned());
     let consume = |round: usize| -> Result<Run> {
         let run = format!("consume-{round}");
-        let arguments = [bootstrap.as_str(), &run, &records];
+        let arguments = [bootstrap.as_str(), TOPIC, &run, &records];
         let (answer, cost): (Answer, _) = side("consume", &arguments)?;
         ensure!(answer.records >= written, "{answer:?}");
         Ok(Run::new(written, cost))
     };
     let run = |round: usize| -> Result<(Run, Ran)> {
         let run = format!("run-{round}");
-        let arguments = [bootstrap.as_str(), &run, &records, &place];
+        let arguments = [bootstrap.as_str(), TOPIC, &run, &records, &place];
         let (ran, cost): (Ran, _) = side("run", &arguments)?;
         ensure!(ran.all.records >= written, "{ran:?}");
         Ok((Run::new(written, cost), ran))
     };
     let (_, ran) = run(1)?;
-    check(&broker, &files, &directory)?;
+    check(broker.read_all("run-1.changes", Isolation::Committed)?, &files, &directory)?;
     let mut rounds = Vec::new();
     let mut later = Vec::new();
     for round in 2..bench.rounds + 2 {
@@ -109,7 +110,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 /// Writes a record of the last moment for each partition, of customers of their own.
-fn pioneers(directory: &Path) -> Result<PathBuf> {
+pub(super) fn pioneers(directory: &Path) -> Result<PathBuf> {
     let file = directory.join("pioneers.jsonl");
     let mut text = Vec::new();
     for partition in 0..PARTITIONS {
@@ -130,9 +131,9 @@ fn pioneers(directory: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Writes the files into the topic, keyed by customer.
-fn load(broker: &Broker, files: &[PathBuf]) -> Result<()> {
-    broker.create_topic(TOPIC, i32::try_from(PARTITIONS)?, &[("retention.ms", "-1")])?;
+/// Makes a topic and writes the files into it, keyed by customer.
+pub(super) fn load(broker: &Broker, topic: &str, files: &[PathBuf]) -> Result<()> {
+    broker.create_topic(topic, i32::try_from(PARTITIONS)?, &[("retention.ms", "-1")])?;
     let mut config = broker.client();
     config.set("linger.ms", "20").set("batch.size", "1000000").set("enable.idempotence", "true");
     config.set("partitioner", "murmur2_random").set("queue.buffering.max.kbytes", "262144");
@@ -140,8 +141,8 @@ fn load(broker: &Broker, files: &[PathBuf]) -> Result<()> {
     for file in files {
         for line in BufReader::with_capacity(1 << 20, File::open(file)?).lines() {
             let line = line?;
-            let at = line.find("\"customer\":\"").context("a line without customer")? + 12;
-            let mut record = BaseRecord::to(TOPIC).key(&line[at..at + 10]).payload(&line);
+            let customer = customer_of(&line).context("a line without customer")?;
+            let mut record = BaseRecord::to(topic).key(customer).payload(&line);
             while let Err((error, back)) = producer.send(record) {
                 let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
                 ensure!(error == full, "write the workload: {error}");
@@ -155,17 +156,18 @@ fn load(broker: &Broker, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Compares what the first run committed with a replay of the file.
-fn check(broker: &Broker, files: &[PathBuf; 2], directory: &Path) -> Result<()> {
+/// Compares changes that a run committed with a replay of the files.
+pub(super) fn check(changes: Vec<Read>, files: &[PathBuf], directory: &Path) -> Result<()> {
     let mut told = Told::new();
-    for read in broker.read_all("run-1.changes", Isolation::Committed)? {
+    for read in changes {
         let (Some(key), Some(value)) = (read.key, read.value) else { continue };
         told.entry(key).or_default().push(value);
     }
     let out = directory.join("replay");
-    let [first, second] = files.each_ref().map(|file| file.to_string_lossy());
     let (output, partitions) = (out.to_string_lossy(), PARTITIONS.to_string());
-    let arguments = ["default", &partitions, &*output, &*first, &*second];
+    let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    let mut arguments = vec!["default", &*partitions, &*output];
+    arguments.extend(files.iter().map(|file| &**file));
     let (answer, _): (Answer, _) = side("events", &arguments)?;
     let mut expected = Told::new();
     let mut lines = 0;

@@ -231,6 +231,13 @@ impl Drawn {
     }
 }
 
+/// The customer of a line that [`Drawn::write`] wrote.
+#[must_use]
+pub fn customer_of(line: &str) -> Option<&str> {
+    let at = line.find("\"customer\":\"")? + 12;
+    line.get(at..at + 10)
+}
+
 /// An instant of UTC, always with milliseconds.
 struct Rfc3339(EventTime);
 

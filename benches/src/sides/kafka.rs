@@ -17,10 +17,21 @@ use crate::load::rules::faults;
 use crate::load::w1::Answer;
 use crate::measure::{Cost, Stopwatch};
 
-/// The input topic.
+/// The input topic of G1.
 pub const TOPIC: &str = "w1";
 /// Longest time in which nothing arrives before a side gives up.
-const STALLED: Duration = Duration::from_secs(60);
+pub(super) const STALLED: Duration = Duration::from_secs(60);
+
+/// From which topic, and under which name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job<'a> {
+    /// `host:port` of the broker.
+    pub(super) bootstrap: &'a str,
+    /// The input topic.
+    pub(super) topic: &'a str,
+    /// The group, and the beginning of the names of its topics.
+    pub(super) run: &'a str,
+}
 
 /// What the product did, and what it did up to the middle of the records.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -43,9 +54,9 @@ pub struct Part {
 }
 
 /// Topics of one run.
-fn topics(run: &str) -> Topics {
+fn topics(Job { topic, run, .. }: Job<'_>) -> Topics {
     Topics {
-        input: TOPIC.to_owned(),
+        input: topic.to_owned(),
         changes: format!("{run}.changes"),
         current: format!("{run}.current"),
         dead_letters: format!("{run}.dead-letters"),
@@ -58,14 +69,14 @@ fn topics(run: &str) -> Topics {
 ///
 /// # Errors
 /// The broker does not deliver.
-pub fn consume(bootstrap: &str, run: &str, records: u64) -> Result<Answer> {
+pub fn consume(job: Job<'_>, records: u64) -> Result<Answer> {
     let defaults = Config::builtin().map_err(faults)?;
     let config = KafkaConfig {
-        bootstrap_servers: bootstrap.to_owned(),
-        group: run.to_owned(),
+        bootstrap_servers: job.bootstrap.to_owned(),
+        group: job.run.to_owned(),
         instance_id: "bench".to_owned(),
         worker: 0,
-        topics: topics(run),
+        topics: topics(job),
         session_timeout: defaults.kafka.session_timeout,
         transaction_records_max: usize::try_from(defaults.kafka.transaction_records_max)?,
         create_topics: true,
@@ -91,13 +102,16 @@ pub fn consume(bootstrap: &str, run: &str, records: u64) -> Result<Answer> {
     Ok(taken)
 }
 
-/// What the product is told: names of its own for every run, all else as `default.toml` has it.
-fn configuration(bootstrap: &str, run: &str, directory: &Path) -> Result<Config> {
-    let topics = topics(run);
+/// What the product is told: names of its own for every run, and where to answer scans if anywhere;
+/// all else as `default.toml` has it.
+pub(super) fn configuration(job: Job<'_>, directory: &Path, scan: &str) -> Result<Config> {
+    let Job { bootstrap, topic, run } = job;
+    let topics = topics(job);
     let state = directory.join(run);
     let text = format!(
         "[service]\nname = \"{run}\"\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n\
-         instance_id = \"bench\"\n[[input]]\ntopic = \"{TOPIC}\"\n[time]\nsettle = \"400d\"\n[state]\nstore = \"{}\"\n\
+         instance_id = \"bench\"\n[[input]]\ntopic = \"{topic}\"\n[time]\nsettle = \"400d\"\n\
+         [state]\nstore = \"{}\"\n[scan]\nlisten = \"{scan}\"\n\
          [output]\nchanges = \"{}\"\ncurrent = \"{}\"\ndead_letters = \"{}\"\n\
          decisions = \"{}\"\ncreate_topics = true\n[http]\nengine = \"\"\n",
         state.display(),
@@ -116,9 +130,9 @@ fn configuration(bootstrap: &str, run: &str, directory: &Path) -> Result<Config>
 ///
 /// # Errors
 /// The engine stops for a reason of its own.
-pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result<Ran> {
+pub fn run(job: Job<'_>, records: u64, directory: &Path) -> Result<Ran> {
     let watch = Stopwatch::own()?;
-    let config = configuration(bootstrap, run, directory)?;
+    let config = configuration(job, directory, "")?;
     let rules = cardlens::wiring::rule_set(None).map_err(faults)?;
     let deployment = cardlens::wiring::deployment(&config, rules);
     let shared = deployment.shared().map_err(faults)?;
@@ -156,7 +170,7 @@ pub fn run(bootstrap: &str, run: &str, records: u64, directory: &Path) -> Result
 }
 
 /// Positions after the last commit, of all partitions together.
-fn committed(metrics: &Metrics) -> u64 {
+pub(super) fn committed(metrics: &Metrics) -> u64 {
     sum(&prometheus::core::Collector::collect(&metrics.partition_position))
 }
 

@@ -41,6 +41,17 @@ pub enum Error {
         /// What the connection says.
         detail: String,
     },
+    /// A partition whose owner is silent or has too much to do.
+    #[error("partition {partition} cannot be read: {cause}; try again")]
+    Unread {
+        /// Which.
+        partition: u32,
+        /// What is the matter with its owner, or with an engine that may be it.
+        cause: Box<Error>,
+    },
+    /// No engine has joined its group yet: how many partitions there must be is not known.
+    #[error("no engine knows yet how many partitions there are; try again")]
+    NotJoined,
     /// A statement paused for so long that what it read from was let go.
     #[error("the pin of partition {partition} expired; try again")]
     PinExpired {
@@ -64,6 +75,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, said of a partition where it was said of an engine alone: whoever asked knows
+    /// partitions.
+    pub(crate) fn of(self, partition: u32) -> Self {
+        match self {
+            Self::Unreachable { .. } | Self::Busy { .. } => {
+                Self::Unread { partition, cause: Box::new(self) }
+            }
+            other => other,
+        }
+    }
+
     /// Returns what the caller does next. Exhaustive on purpose: a new variant must choose.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -71,6 +93,8 @@ impl Error {
             Self::Moved { .. } | Self::PinExpired { .. } => Action::Restart,
             Self::Unowned { .. }
             | Self::Unreachable { .. }
+            | Self::Unread { .. }
+            | Self::NotJoined
             | Self::Busy { .. }
             | Self::Disagree(_) => Action::Retry,
             Self::Refused(_) => Action::Refuse,

@@ -10,6 +10,7 @@
 mod absent;
 mod activity;
 mod command;
+mod distinct;
 mod fault;
 mod keys;
 mod known;
@@ -138,6 +139,11 @@ impl Front {
         roles: Roles,
         metrics: Metrics,
     ) -> Result<Self, Fault> {
+        let statement = catalog.statement().await?;
+        let catalogue = Catalogue::new(&statement, &roles).await?;
+        let also = catalogue.allowed(&statement);
+        drop(statement);
+        // Last, so that nothing can fail behind it: a runtime may not be dropped where others wait.
         let queries = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads())
             .thread_stack_size(STACK_BYTES)
@@ -145,10 +151,6 @@ impl Front {
             .enable_all()
             .build()
             .map_err(|error| Fault::new(State::Internal, format!("start a runtime: {error}")))?;
-        let statement = catalog.statement().await?;
-        let catalogue = Catalogue::new(&statement, &roles).await?;
-        let also = catalogue.allowed(&statement);
-        drop(statement);
         let running = Arc::new(Semaphore::new(limits.running));
         Ok(Self {
             catalog,

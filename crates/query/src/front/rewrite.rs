@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::{Fault, State, absent, keys, lateral};
+use super::{Fault, State, absent, distinct, keys, lateral};
 use crate::budget::text::over;
 use crate::pg::catalogue::ACTIVITY;
 
@@ -147,6 +147,7 @@ impl VisitorMut for Rewrite {
         self.subqueries -= usize::from(is_query(expression));
         unescape(expression);
         by_name(expression);
+        distinct::reassociate(expression);
         if access_list(expression) {
             *expression = Expr::Value(Value::Null.into());
             return ControlFlow::Continue(());

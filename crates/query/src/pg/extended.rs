@@ -303,7 +303,7 @@ where
         }
         Reply::Rows(mut rows) => {
             let sent = send_rows(client, &mut rows, format, ALL).await?;
-            saw(session, &mut rows);
+            saw(client, session, &mut rows).await?;
             complete(client, Tag::new("SELECT").with_rows(sent)).await?;
         }
         Reply::Table(batch) => {
@@ -313,7 +313,7 @@ where
         }
         Reply::Copy(mut rows, form) => {
             copy::send(client, &mut rows, &form).await?;
-            saw(session, &mut rows);
+            saw(client, session, &mut rows).await?;
         }
         Reply::Fetch { cursor, count, skip } => {
             let sent = fetch(client, session, &cursor, format, (count, skip)).await?;

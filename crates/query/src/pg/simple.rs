@@ -7,7 +7,7 @@ use datafusion_postgres::pgwire::api::query::{SimpleQueryHandler, send_ready_for
 use datafusion_postgres::pgwire::api::results::{Response, Tag};
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, PgWireConnectionState};
-use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::messages::response::EmptyQueryResponse;
 use datafusion_postgres::pgwire::messages::simplequery::Query;
@@ -21,6 +21,9 @@ use super::{Handler, copy};
 use crate::budget::text::statements;
 use crate::front::{Fault, Rows, State, command};
 use crate::session::{Cursor, Session};
+
+/// The SQLSTATE of a warning.
+const WARNING: &str = "01000";
 
 #[async_trait]
 impl SimpleQueryHandler for Handler {
@@ -72,7 +75,7 @@ where
         Reply::Rows(mut rows) => {
             describe(client, &fields(&rows.schema, &format)?).await?;
             let count = send_rows(client, &mut rows, &format, usize::MAX).await?;
-            saw(session, &mut rows);
+            saw(client, session, &mut rows).await?;
             complete(client, Tag::new("SELECT").with_rows(count)).await
         }
         Reply::Table(batch) => {
@@ -83,7 +86,7 @@ where
         }
         Reply::Copy(mut rows, form) => {
             copy::send(client, &mut rows, &form).await?;
-            saw(session, &mut rows);
+            saw(client, session, &mut rows).await?;
             Ok(())
         }
         Reply::Fetch { cursor, count, skip } => {
@@ -115,7 +118,7 @@ where
     session.begin(&rows.resume());
     if !skip {
         let sent = send_rows(client, &mut rows, format, most).await?;
-        saw(session, &mut rows);
+        saw(client, session, &mut rows).await?;
         return Ok(sent);
     }
     let mut skipped = 0;
@@ -126,11 +129,22 @@ where
     Ok(skipped)
 }
 
-/// Keeps where the rows were read, once they all were.
-pub(super) fn saw(session: &Session, rows: &mut Rows) {
-    if rows.finished() {
-        session.saw(std::mem::take(&mut rows.positions));
+/// Keeps where the rows were read, once they all were, and says what was left out.
+pub(super) async fn saw<C>(client: &mut C, session: &Session, rows: &mut Rows) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    PgWireError: From<C::Error>,
+{
+    if !rows.finished() {
+        return Ok(());
     }
+    session.saw(std::mem::take(&mut rows.positions));
+    for gap in std::mem::take(&mut rows.gaps) {
+        let text = format!("left out: {gap}");
+        let notice = ErrorInfo::new("WARNING".to_owned(), WARNING.to_owned(), text);
+        feed(client, PgWireBackendMessage::NoticeResponse(notice.into())).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn complete<C>(client: &mut C, tag: Tag) -> PgWireResult<()>

@@ -84,7 +84,9 @@ impl Engines {
             return Err(silent.unwrap_or_else(|| Error::Refused("no engine is named".into())));
         };
         let description = self.description(engine, &listing.description_digest).await?;
-        let partitions_all = listings.iter().flatten().filter_map(|it| it.partitions_all).max();
+        let known = listings.iter().flatten().filter_map(|it| it.partitions_all);
+        // A topic has one at least: none is what an engine says that has not looked.
+        let partitions_all = known.filter(|all| *all > 0).max();
         let mut partitions: BTreeMap<u32, (usize, PartitionState)> = BTreeMap::new();
         for (engine, listing) in listings.iter().enumerate() {
             for state in listing.iter().flat_map(|listing| &listing.partitions) {

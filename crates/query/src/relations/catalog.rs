@@ -13,10 +13,11 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::join_all;
+use futures::stream::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use super::backend::{Backend, Board, Engines};
+use super::backend::{Backend, Board, Engines, Rows};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
 use super::queries::QueryRow;
@@ -348,6 +349,10 @@ impl Picture {
     }
 
     async fn take_pins(&self) -> Result<BTreeMap<u32, Taken>, Error> {
+        // Nobody at all is no answer, and what is missing could not be named.
+        if self.board.partitions_all.is_none() {
+            return Err(Error::NotJoined);
+        }
         let each = (0..self.partitions()).map(|partition| self.take_pin(partition));
         let mut taken = BTreeMap::new();
         let mut failed = None;
@@ -357,7 +362,7 @@ impl Picture {
                 Ok(pin) => {
                     taken.insert(partition, pin);
                 }
-                Err(error) if self.partial => gaps.push(format!("partition {partition}: {error}")),
+                Err(error) if self.partial => gaps.push(error.to_string()),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -402,14 +407,23 @@ impl Picture {
         }
         let categories = self.categories.load(Ordering::Relaxed);
         let request = PinRequest { partition, epoch: state.epoch, categories };
-        let pin = self.backend.pin(*engine, request).await?;
+        let pin = self.backend.pin(*engine, request).await.map_err(|error| error.of(partition))?;
         Ok(Taken { engine: *engine, pin })
+    }
+
+    /// Rows of a scan, whose errors name the partition.
+    pub(super) async fn rows(&self, taken: &Taken, scan: Scan) -> Result<Rows, Error> {
+        let partition = scan.partition;
+        let rows = self.backend.scan(taken.engine, scan).await;
+        let rows = rows.map_err(|error| error.of(partition))?;
+        Ok(rows.map_err(move |error| error.of(partition)).boxed())
     }
 
     /// Why nobody owns a partition: an engine that is silent may be why.
     fn unowned(&self, partition: u32) -> Error {
         let mut silent = self.board.instances.iter().filter_map(|it| it.answer.as_ref().err());
-        silent.next().cloned().unwrap_or(Error::Unowned { partition, state: "nowhere".into() })
+        let silent = silent.next().map(|error| error.clone().of(partition));
+        silent.unwrap_or(Error::Unowned { partition, state: "nowhere".into() })
     }
 }
 

@@ -123,7 +123,7 @@ impl Rows {
         let scan = taken.scan(self.relation.stored, self.reads(), self.predicates.clone());
         let limit = self.limit.filter(|_| !self.relation.by_need).map(|limit| limit as u64);
         let scan = Scan { limit, ..scan };
-        let rows = self.picture.backend.scan(taken.engine, scan).await?;
+        let rows = self.picture.rows(&taken, scan).await?;
         let converted = rows.map(move |batch| self.convert(&batch?, &taken.pin));
         Ok(converted.boxed())
     }

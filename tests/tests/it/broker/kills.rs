@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use cardlens::backtest::Backtest;
 use cardlens_tests::backtest::{config, default_rules};
-use cardlens_tests::broker::{Broker, Isolation, free_ports, send};
+use cardlens_tests::broker::{Broker, Isolation, free_ports};
 use cardlens_tests::live::{
     Events, Instance, dealt, events_of_file, events_of_topic, feed, feed_config, now, pause,
+    produce,
 };
 use cardlens_tests::sim::Dice;
-use rdkafka::producer::{BaseProducer, Producer};
 
 const PARTITIONS: u32 = 6;
 const CHANGES: &str = "cardlens.segment-changes";
@@ -76,7 +76,10 @@ fn check(case: &Case, seed: u64) {
     ];
     let mut dice = Dice(seed | 1);
     std::thread::scope(|scope| {
-        let producing = scope.spawn(|| produce(&broker, &records, case.streams));
+        let producing = scope.spawn(|| {
+            let records = dealt(&records, PARTITIONS);
+            produce(&broker, &records, case.streams, &AtomicBool::new(false));
+        });
         let every = case.streams / u32::try_from(case.kills + 1).unwrap();
         for _ in 0..case.kills {
             pause(
@@ -131,25 +134,6 @@ fn print_missing(expected: &Events, broker: &Broker) {
             eprintln!("expected {:?}\n    told {:?}", events.get(same), told.get(same));
         }
     }
-}
-
-fn produce(broker: &Broker, records: &[(String, String)], over: Duration) {
-    // Without idempotence a batch that is sent again comes behind the one after it, and then the
-    // input is another one than the files'.
-    let mut config = broker.client();
-    config.set("linger.ms", "5").set("enable.idempotence", "true");
-    let producer: BaseProducer = config.create().unwrap();
-    let started = now();
-    let count = records.len().max(1);
-    for (place, record) in dealt(records, PARTITIONS).iter().enumerate() {
-        send(&producer, "cards", record).unwrap();
-        if place % 200 == 0 {
-            let due =
-                over.mul_f64(f64::from(u32::try_from(place * 1_000 / count).unwrap()) / 1_000.0);
-            pause(due.saturating_sub(started.elapsed()));
-        }
-    }
-    producer.flush(Duration::from_secs(30)).unwrap();
 }
 
 /// Kills of all cases together; more when a proof is wanted.

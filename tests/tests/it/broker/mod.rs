@@ -2,6 +2,7 @@
 
 mod echo;
 mod fence;
+mod gateway;
 mod kills;
 mod late;
 mod recovery;

@@ -61,7 +61,7 @@ async fn explain(picture: &Picture, customer: String) -> Result<RecordBatch> {
     let mut found = None;
     for taken in picture.pins().await?.values() {
         let scan = taken.scan(Stored::Customers, columns.clone(), vec![id.clone()]);
-        let mut rows = picture.backend.scan(taken.engine, scan).await?;
+        let mut rows = picture.rows(taken, scan).await?;
         while let Some(batch) = rows.next().await {
             found = Some(batch?).filter(|batch| batch.num_rows() > 0).or(found);
         }

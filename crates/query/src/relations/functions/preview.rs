@@ -80,7 +80,7 @@ async fn preview(picture: &Picture, lens: &Lens) -> Result<RecordBatch> {
     let projected: Vec<usize> = (0..features).collect();
     for taken in picture.pins().await?.values() {
         let scan = taken.scan(Stored::Customers, columns.clone(), Vec::new());
-        let mut rows = picture.backend.scan(taken.engine, scan).await?;
+        let mut rows = picture.rows(taken, scan).await?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let judged = lens
