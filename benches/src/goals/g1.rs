@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Bench, Outcome, Run};
 use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1, customer_of};
-use crate::measure::{Cost, median, side};
+use crate::measure::{median, side};
 use crate::sides::{Ran, TOPIC};
 
 /// Of every topic.

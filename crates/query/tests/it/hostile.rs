@@ -246,21 +246,10 @@ async fn hostile_statements_end() {
     assert!(corpus.len() >= 1_000, "only {}", corpus.len());
     let timeout = Duration::from_secs(1);
     let (mut refused, mut answered) = (0, 0);
-    for (at, statement) in corpus.iter().enumerate() {
-        if at % 100 == 0 {
-            eprintln!("AT {at}");
-        }
+    for statement in &corpus {
         let shown: String = statement.chars().take(120).collect();
-        // Twice its limit: whoever asked has an answer, whatever the statement does.
-        let started = std::time::Instant::now();
+        // Far beyond its limit: whoever asked has an answer, whatever the statement does.
         let ended = tokio::time::timeout(timeout * 20, run(&front, statement, timeout)).await;
-        if started.elapsed().as_millis() > 100 {
-            eprintln!(
-                "SLOW {:?} {shown} {:?}",
-                started.elapsed(),
-                ended.as_ref().ok().map(|e| e.as_ref().map_err(|f| f.message.clone()))
-            );
-        }
         match ended.unwrap_or_else(|_| panic!("no end: {shown}")) {
             Ok(_) => answered += 1,
             Err(fault) => {
