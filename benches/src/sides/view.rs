@@ -74,6 +74,7 @@ impl Running {
             },
             names: Names { service: "bench".to_owned(), input: topic.clone() },
             store: None,
+            history: None,
             metrics: metrics.clone(),
             decoding: Box::new(move || {
                 deployment.decoding(&decoding_shared, cardlens_engine::Format::Json)

@@ -14,6 +14,7 @@ mod fixed;
 mod functions;
 mod notes;
 mod ops;
+mod past;
 mod predicate;
 mod provider;
 mod queries;
