@@ -15,6 +15,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::{FOLDER, File, Kind, day_of};
@@ -68,8 +69,10 @@ impl Writer {
         let desk = Arc::new(Desk { objects, metrics, permits, done: tell });
         let run = move || {
             runtime.block_on(async move {
+                let mut files = JoinSet::new();
                 while let Some(job) = asked.recv().await {
-                    drop(tokio::spawn(Arc::clone(&desk).take(job)));
+                    files.spawn(Arc::clone(&desk).take(job));
+                    while files.try_join_next().is_some() {}
                 }
             });
         };
