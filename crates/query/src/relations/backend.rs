@@ -1,4 +1,4 @@
-//! Where scans go: to engines, or to rows in memory.
+//! Where scans go: to engines, to pins of this process, or to rows in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use tracing::debug;
 
 use super::fixed::Fixed;
+use super::held::Held;
 use crate::Error;
 use crate::scan::{Client, Description, Listing, Notes, PartitionState, Pin, PinRequest, Scan};
 
@@ -55,6 +56,8 @@ pub(super) struct Engines {
 pub(super) enum Backend {
     /// Engines, each at its address.
     Engines(Arc<Engines>),
+    /// Partitions held still in this process.
+    Held(Arc<Held>),
     /// Rows in memory.
     Fixed(Arc<Fixed>),
 }
@@ -126,6 +129,7 @@ impl Backend {
     pub(super) async fn board(&self) -> Result<Board, Error> {
         match self {
             Self::Engines(engines) => engines.board().await,
+            Self::Held(held) => Ok(held.board()),
             Self::Fixed(fixed) => Ok(fixed.board()),
         }
     }
@@ -134,6 +138,7 @@ impl Backend {
     pub(super) fn address(&self, engine: usize) -> String {
         match self {
             Self::Engines(engines) => engines.clients[engine].address().to_owned(),
+            Self::Held(_) => "here".into(),
             Self::Fixed(_) => "memory".into(),
         }
     }
@@ -141,6 +146,7 @@ impl Backend {
     pub(super) async fn pin(&self, engine: usize, request: PinRequest) -> Result<Pin, Error> {
         match self {
             Self::Engines(engines) => engines.clients[engine].pin(&request).await,
+            Self::Held(held) => held.pin(&request),
             Self::Fixed(fixed) => fixed.pin(&request),
         }
     }
@@ -158,6 +164,7 @@ impl Backend {
     pub(super) async fn notes(&self, engine: usize) -> Result<Notes, Error> {
         match self {
             Self::Engines(engines) => engines.clients[engine].notes().await,
+            Self::Held(_) => Ok(Notes::default()),
             Self::Fixed(fixed) => Ok(fixed.notes()),
         }
     }
@@ -165,6 +172,7 @@ impl Backend {
     pub(super) async fn scan(&self, engine: usize, scan: Scan) -> Result<Rows, Error> {
         match self {
             Self::Engines(engines) => engines.clients[engine].scan(&scan).await,
+            Self::Held(held) => held.scan(scan),
             Self::Fixed(fixed) => fixed.scan(&scan),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cardlens_engine::view::Pinned;
 use cardlens_features::{FeatureInfo, Plan, catalog as features};
 use cardlens_lens::{Lens, RuleSet};
 use cardlens_model::{CategoryTable, Problem};
@@ -20,6 +21,7 @@ use tracing::warn;
 use super::backend::{Backend, Board, Engines, Rows};
 use super::definitions::{self, Definition};
 use super::fixed::Fixed;
+use super::held::Held;
 use super::queries::QueryRow;
 use super::schema::RelationSchema;
 use super::shape::Meaning;
@@ -82,6 +84,13 @@ impl Catalog {
     #[must_use]
     pub fn new(engines: Vec<String>) -> Self {
         Self::with(Backend::Engines(Arc::new(Engines::new(engines))))
+    }
+
+    /// The catalogue of partitions that this process holds still itself, read without an endpoint:
+    /// what rows cost apart from their way. A statement reads exactly these pins.
+    #[must_use]
+    pub fn held(description: Description, pins: Vec<Arc<Pinned>>) -> Self {
+        Self::with(Backend::Held(Arc::new(Held::new(Arc::new(description), pins))))
     }
 
     /// The catalogue of the customers of some rows in memory: for tests.

@@ -12,6 +12,7 @@ mod definitions;
 mod explode;
 mod fixed;
 mod functions;
+mod held;
 mod notes;
 mod ops;
 mod predicate;
