@@ -182,7 +182,7 @@ impl Place {
         let all = |at: usize, of: fn(&Run) -> f64| {
             median(&rounds.iter().map(|round| of(&round[at])).collect::<Vec<_>>())
         };
-        let Stocked { customers, columns, .. } = &self.stock;
+        let Stocked { customers, columns, view_bytes, first_pin_s, .. } = &self.stock;
         let (ns, cpu_s): (fn(&Run) -> f64, fn(&Run) -> f64) = (|run| run.ns, |run| run.cost.cpu_s);
         let what = format!("{}, {customers} customers of {columns} columns", statement.what);
         let sides = ["over a pinned view, in process", "DuckDB on Arrow in memory"];
@@ -195,6 +195,10 @@ impl Place {
                 all(4, ns),
                 all(5, ns),
                 all(3, ns)
+            ))
+            .remark(format!(
+                "{} bytes of pages a customer; the first pins took {first_pin_s:.2} s",
+                view_bytes / customers
             ))
             .remark("all answers are equal: money and counts by the digit".to_owned());
         let more = all(1, ns) - all(0, ns);
@@ -303,6 +307,7 @@ fn ingest(bench: &Bench, stock: &Stocked, engine: &mut Live) -> Result<Vec<Outco
     for _ in 0..bench.rounds.min(ROUNDS) {
         std::thread::park_timeout(LEAVE);
         let alone = fed(engine, records, rate)?;
+        ensure!(alone.rows_anew == 0, "somebody still read: {alone:?}");
         let mut reader = Live::start("scans", &[&stock.scan])?;
         let _: usize = reader.answer()?;
         let beside = fed(engine, records, rate)?;
