@@ -7,6 +7,7 @@
 //! the last row, with as many threads as a gateway has for statements.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cardlens_query::front::threads;
@@ -41,7 +42,7 @@ const SECONDS: u64 = 8;
 /// Rounds at most of ingest: each takes half a minute.
 const ROUNDS: usize = 3;
 /// Readers count as present for 10 s after their last question, and the view is kept up to date.
-const LEAVE: std::time::Duration = std::time::Duration::from_secs(12);
+const LEAVE: Duration = Duration::from_secs(12);
 
 /// Who answers beside the product, with how many threads.
 #[derive(Debug, Clone, Copy)]
@@ -275,7 +276,7 @@ fn look_up(
     client: &mut Client,
     customers: u32,
     (from, count): (u64, u64),
-) -> Result<Vec<std::time::Duration>> {
+) -> Result<Vec<Duration>> {
     let statement = client.prepare("SELECT * FROM customers WHERE customer_id = $1")?;
     let mut times = Vec::new();
     for number in from..from + count {
