@@ -2,6 +2,7 @@
 //! gateway over them.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use cardlens::generator::Generator;
 use cardlens_engine::files::partition_of;
+use cardlens_engine::history::{History, Profiles};
 use cardlens_engine::view::{Desk, Layout};
 use cardlens_engine::{
-    Deployment, Log, LogSink, LogSource, Metrics, Names, Pace, Retention, Shared, SystemClock,
-    Worker, WorkerSetup,
+    Deployment, Log, LogSink, LogSource, Metrics, Names, Pace, Retention, Shared, SnapshotStore,
+    SystemClock, Worker, WorkerSetup,
 };
 use cardlens_model::{Day, PartitionId};
 use cardlens_query::budget::Limits;
@@ -35,6 +37,8 @@ pub struct Stage {
     pub shared: Arc<Shared>,
     /// The log.
     pub log: Log,
+    /// Where snapshots and a history are kept, if they are.
+    pub store: Option<PathBuf>,
 }
 
 /// Records of made-up customers: id and JSON.
@@ -44,13 +48,21 @@ pub fn records(seed: u64, customers: u32, count: usize) -> Vec<(Vec<u8>, Vec<u8>
     made.map(|record| (record.key, record.json)).collect()
 }
 
+/// Profiles of every day, in a currency with cents.
+#[must_use]
+pub fn history(layout: Layout) -> History {
+    let (profiles, layout) = (Some(Profiles::Daily), Arc::new(layout));
+    History { profiles, retention_days: None, currency_exponent: 2, layout }
+}
+
 impl Stage {
     /// An empty log.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let deployment = Deployment::new(default_rules());
         let shared = deployment.shared().unwrap();
-        Self { deployment, shared, log: Log::new(partitions, Retention::ALL) }
+        let log = Log::new(partitions, Retention::ALL);
+        Self { deployment, shared, log, store: None }
     }
 
     /// Appends a record to the partition of its customer.
@@ -72,18 +84,21 @@ impl Stage {
     fn worker(&self, desk: &Desk) -> Worker<LogSource, LogSink> {
         let (source, sink) = self.log.join();
         let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
+        let store = self.store.as_ref().map(|it| SnapshotStore::local(it, 3).unwrap());
+        let history = store.is_some().then(|| Arc::new(history(self.layout())));
         let setup = WorkerSetup {
             clock: Box::new(SystemClock::new()),
             shared: Arc::clone(&self.shared),
             pace: Pace {
                 commit_interval: Duration::from_millis(5),
                 transaction_records_max: 20_000,
-                snapshot_interval: None,
+                snapshot_interval: store.as_ref().map(|_| Duration::from_millis(50)),
                 idle_after: None,
                 memory_limit: None,
             },
             names: Names { service: "readers".into(), input: "cards".into() },
-            store: None,
+            store,
+            history,
             metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,
@@ -165,6 +180,7 @@ impl Gateway {
         }
         let setup = gateway::Setup {
             engines: engines.iter().map(Engine::address).collect(),
+            history: None,
             limits: Limits { running: 1, ..Limits::default() },
             roles,
             metrics: cardlens_query::front::Metrics::register(&prometheus::Registry::new())

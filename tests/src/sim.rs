@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardlens_engine::files::partition_of;
+use cardlens_engine::history::History;
 use cardlens_engine::{
     Deployment, Error, Fault, Log, LogSink, LogSource, Message, Metrics, Names, Pace, Retention,
     Shared, SnapshotStore, SystemClock, Topic, Worker, WorkerSetup,
@@ -90,6 +91,8 @@ pub struct Sim {
     pub deployment: Deployment,
     pub shared: Arc<Shared>,
     pub log: Log,
+    /// What of the past workers keep.
+    pub history: Option<Arc<History>>,
 }
 
 impl Sim {
@@ -103,7 +106,7 @@ impl Sim {
             log.append(partition, customer.as_bytes(), record.as_bytes(), 0);
         }
         log.close();
-        Self { deployment, shared, log }
+        Self { deployment, shared, log, history: None }
     }
 
     /// A worker that commits after every run of records and keeps snapshots in a folder.
@@ -130,6 +133,7 @@ impl Sim {
             },
             names: Names { service: "sim".into(), input: "cards".into() },
             store: Some(SnapshotStore::local(store, 3).unwrap()),
+            history: self.history.clone(),
             metrics: Metrics::register(&registry).unwrap(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: None,

@@ -23,14 +23,17 @@ struct Input {
     changes: Vec<u8>,
 }
 
-/// An engine that runs the task: from a file to the changes, and what that cost.
+/// Runs the task: from a file to the changes, and what that cost.
+type Task<'a> = &'a dyn Fn(&Path) -> Result<(Vec<u8>, Cost)>;
+
+/// An engine that runs the task.
 struct Rival<'a> {
     /// How its line begins.
     line: &'static str,
     name: &'static str,
     /// What the ratio is to come to, where that was ever set; the first release is only printed.
     goal: Option<u32>,
-    run: &'a dyn Fn(&Path) -> Result<(Vec<u8>, Cost)>,
+    run: Task<'a>,
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {

@@ -61,6 +61,7 @@ pub fn replay(
         },
         names: Names { service: "bench".to_owned(), input: topic.clone() },
         store: None,
+        history: None,
         metrics: metrics.clone(),
         decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
         observer: None,

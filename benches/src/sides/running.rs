@@ -60,6 +60,7 @@ impl Running {
             },
             names: Names { service: "bench".to_owned(), input: deployment.topic.clone() },
             store: None,
+            history: None,
             metrics: metrics.clone(),
             decoding: Box::new(move || {
                 decoding.decoding(&decoding_shared, cardlens_engine::Format::Json)

@@ -89,6 +89,7 @@ impl Backtest {
             },
             names: Names { service: config.service.name.clone(), input: deployment.topic.clone() },
             store: None,
+            history: None,
             metrics: metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&decoding_shared, format.clone())),
             observer: None,

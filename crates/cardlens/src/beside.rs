@@ -154,6 +154,8 @@ impl Beside {
             .env("CARDLENS__SQL__PGWIRE", text(addresses.pgwire))
             .env("CARDLENS__SQL__FLIGHT", text(addresses.flight))
             .env("CARDLENS__HTTP__GATEWAY", "")
+            // The demo keeps nothing.
+            .env("CARDLENS__HISTORY__ENABLED", "false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -177,6 +177,7 @@ impl Demo {
             },
             names: Names { service: "demo".into(), input: shared.topic.clone() },
             store: None,
+            history: None,
             metrics: metrics.clone(),
             decoding: Box::new(move || {
                 deployment.decoding(&decoding_shared, cardlens_engine::Format::Json)

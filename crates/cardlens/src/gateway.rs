@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use cardlens_engine::history::Files;
 use cardlens_query::budget::Limits;
 use cardlens_query::front::{Metrics, Role, Roles};
 use cardlens_query::gateway::{Setup, serve};
 use cardlens_query::pg::Tls;
 use tokio::sync::watch;
 
-use crate::config::{Config, Sql};
+use crate::config::{Config, Sql, Store};
 use crate::health::Health;
 
 /// How often the wish to stop is looked at.
@@ -37,6 +38,7 @@ pub fn setup(config: &Config, registry: &prometheus::Registry) -> Result<Setup> 
     };
     Ok(Setup {
         engines: sql.engines.clone(),
+        history: config.history.map(|_| history(&config.state.store)).transpose()?,
         limits: limits(sql),
         roles: roles(sql)?,
         metrics: Metrics::register(registry).context("register the metrics")?,
@@ -47,6 +49,14 @@ pub fn setup(config: &Config, registry: &prometheus::Registry) -> Result<Setup> 
         loopback_without_password: sql.loopback_without_password,
         insecure: sql.insecure,
     })
+}
+
+fn history(store: &Store) -> Result<Files> {
+    let files = match store {
+        Store::Folder(folder) => Files::in_folder(folder),
+        Store::Remote(remote) => Files::at(remote),
+    };
+    files.context("open the history")
 }
 
 fn limits(sql: &Sql) -> Limits {

@@ -154,6 +154,9 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         view_rows,
         view_pages_copied,
         view_seconds,
+        history_files,
+        history_bytes,
+        history_failures,
     } = metrics;
     let counters: Collectors<'_> = vec![
         records_consumed,
@@ -175,6 +178,9 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         view_rows,
         view_pages_copied,
         view_seconds,
+        history_files,
+        history_bytes,
+        history_failures,
     ];
     let gauges: Collectors<'_> = vec![
         partition_lag_records,

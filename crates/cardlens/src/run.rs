@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use cardlens_engine::history::History;
+use cardlens_engine::view::Layout;
 use cardlens_engine::{
     Action, Clock, Deployment, Metrics, Names, News, Pace, Shared, SnapshotStore, SystemClock,
     Worker, WorkerSetup,
@@ -17,7 +19,7 @@ use cardlens_kafka::{Counters, KafkaConfig, Topics};
 use tracing::{info, warn};
 
 use crate::config::{Config, Store, host_name};
-use crate::scans::{Scans, Served};
+use crate::scans::{Scans, Served, exponent};
 
 /// Told what `/readyz` should know.
 pub type Report = Arc<dyn Fn(News) + Send + Sync>;
@@ -115,6 +117,7 @@ impl Engine {
         let metrics = self.metrics.clone();
         let state = &self.config.state;
         let generations = usize::try_from(state.snapshot_generations).unwrap_or(usize::MAX);
+        let history = self.history()?;
         let deployment = self.deployment.clone();
         let shared = Arc::clone(&self.shared);
         let report = Arc::clone(&self.report);
@@ -137,6 +140,7 @@ impl Engine {
                 Store::Folder(folder) => SnapshotStore::local(folder, generations)?,
                 Store::Remote(remote) => SnapshotStore::remote(remote, generations)?,
             }),
+            history,
             metrics: self.metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
             observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
@@ -146,6 +150,18 @@ impl Engine {
         info!(group = self.kafka.group, instance = self.kafka.instance_id, "joining the group");
         Worker::new(source, sink, setup).run(stop)?;
         Ok(())
+    }
+
+    /// What of the past is kept.
+    fn history(&self) -> anyhow::Result<Option<Arc<History>>> {
+        let Some(history) = self.config.history else { return Ok(None) };
+        let layout = Layout::new(&self.shared, &self.config.time.windows)?;
+        Ok(Some(Arc::new(History {
+            profiles: history.profiles,
+            retention_days: history.retention_days,
+            currency_exponent: exponent(&self.deployment.currency),
+            layout: Arc::new(layout),
+        })))
     }
 }
 

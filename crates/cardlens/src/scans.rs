@@ -11,6 +11,14 @@ use cardlens_query::scan::{Endpoint, Setup, describe};
 /// Digits after the decimal point of a currency that has none of its own.
 const EXPONENT: u16 = 2;
 
+/// Digits after the decimal point of a currency.
+#[must_use]
+pub fn exponent(currency: &str) -> u8 {
+    let currency = iso_currency::Currency::from_code(currency);
+    let digits = currency.and_then(iso_currency::Currency::exponent).unwrap_or(EXPONENT);
+    u8::try_from(digits).unwrap_or(2)
+}
+
 /// What the endpoint serves, and for whom.
 pub struct Scans {
     desk: Desk,
@@ -42,9 +50,7 @@ impl Scans {
         let listener = TcpListener::bind(address)
             .with_context(|| format!("listen for scans at `{address}`"))?;
         let layout = Layout::new(shared, windows)?;
-        let currency = iso_currency::Currency::from_code(&deployment.currency);
-        let digits = currency.and_then(iso_currency::Currency::exponent).unwrap_or(EXPONENT);
-        let exponent = u8::try_from(digits).unwrap_or(2);
+        let exponent = exponent(&deployment.currency);
         let description = describe(deployment, shared, &layout, (windows, exponent));
         let recent = usize::try_from(served.recent_changes).unwrap_or(usize::MAX);
         let desk = Desk::new(layout, recent, Box::new(SystemClock::new()), metrics.clone());

@@ -5,6 +5,7 @@ use cardlens_lens::Standings;
 use cardlens_model::{Batch, Day, Position};
 
 use crate::Error;
+use crate::history::Past;
 use crate::journal::{self, Entry, FULL_BYTES, Journal};
 use crate::partition::Partition;
 use crate::publish::Publisher;
@@ -98,19 +99,23 @@ impl Chain {
 impl Partition {
     /// The state at the position where it stands: what moved it since the last snapshot, or all of
     /// it. To be followed by [`Partition::stored`].
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
+    ///
+    /// # Errors
+    /// What the history has yet to write cannot be encoded.
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let history = self.past.as_ref().map_or(Ok(Vec::new()), Past::to_bytes)?;
         let changed = self.standings.take_changed();
         let (mark, position) = (self.mark(), self.position);
         if self.chain.continues() {
             let standings = crate::standings::encode(&self.standings.parts_of(&changed));
             let (from, journal) = (self.chain.from, self.chain.journal.bytes().to_vec());
             let state = State::Since { from, journal, slots: changed };
-            return Snapshot { mark, position, state, standings };
+            return Ok(Snapshot { mark, position, state, standings, history });
         }
         let mut table = Vec::new();
         snapshot::encode(&self.table, &mut table);
         let standings = crate::standings::encode(&self.standings.to_parts());
-        Snapshot { mark, position, state: State::Whole(table), standings }
+        Ok(Snapshot { mark, position, state: State::Whole(table), standings, history })
     }
 
     /// What became of a snapshot: its bytes, or nothing when it could not be stored.
@@ -165,6 +170,11 @@ impl Partition {
             return Err(unusable("it leads to another day than it says".to_owned()));
         }
         self.load_standings(snapshot).map_err(unusable)?;
+        if let Some(past) = &mut self.past {
+            past.load(&snapshot.history, snapshot.mark.open_day).map_err(unusable)?;
+            past.same_rules = snapshot.mark.rules == self.shared.lens.rules().digest;
+        }
+        self.want_profiles();
         self.position = snapshot.position;
         let whole = matches!(snapshot.state, State::Whole(_));
         self.chain.linked(whole, snapshot.position, bytes);

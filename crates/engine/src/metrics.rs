@@ -104,6 +104,12 @@ pub struct Metrics {
     pub view_pages_copied: IntCounter,
     /// Time that workers spent on views.
     pub view_seconds: prometheus::Counter,
+    /// Files of the history written, by `kind`.
+    pub history_files: IntCounterVec,
+    /// Their bytes.
+    pub history_bytes: IntCounterVec,
+    /// Attempts that came to nothing, and what is missing, by `reason`.
+    pub history_failures: IntCounterVec,
 }
 
 fn counter(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
@@ -294,6 +300,22 @@ impl Metrics {
                 "cardlens_view_seconds_total",
                 "Time that workers spent on views.",
             )?,
+            history_files: counter(
+                "history_files_total",
+                "Files of the history written.",
+                &["kind"],
+            )?,
+            history_bytes: counter(
+                "history_bytes_total",
+                "Bytes of files of the history.",
+                &["kind"],
+            )?,
+            history_failures: counter(
+                "history_failures_total",
+                "Attempts to write the history that failed (store, remove), and parts of it that are \
+                 missing (given_up, rules).",
+                &["reason"],
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -318,6 +340,9 @@ impl Metrics {
             &self.segment_changes,
             &self.segment_changes_suppressed,
             &self.snapshot_failures,
+            &self.history_files,
+            &self.history_bytes,
+            &self.history_failures,
         ];
         let gauges = [
             &self.partition_lag_records,
@@ -366,6 +391,13 @@ impl Metrics {
         }
         for reason in ["store", "sync", "corrupt"] {
             self.snapshot_failures.with_label_values(&[reason]);
+        }
+        for kind in ["changes", "profiles"] {
+            self.history_files.with_label_values(&[kind]);
+            self.history_bytes.with_label_values(&[kind]);
+        }
+        for reason in ["store", "remove", "given_up", "rules"] {
+            self.history_failures.with_label_values(&[reason]);
         }
         for reason in ["min_hold", "confirm"] {
             self.segment_changes_suppressed.with_label_values(&[reason]);

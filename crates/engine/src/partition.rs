@@ -15,6 +15,7 @@ use cardlens_wire::{Decision, DecisionKind};
 
 use crate::chain::Chain;
 use crate::decode::Decoding;
+use crate::history::{History, NamedChange, Past, Standing};
 use crate::metrics::Metrics;
 use crate::progress::Mark;
 use crate::publish::Publisher;
@@ -73,6 +74,8 @@ pub(crate) struct Partition {
     pub(crate) dirty: Dirty,
     /// The last changes of segment, for readers.
     pub(crate) recent: Recent,
+    /// What the history has yet to write, where one is kept.
+    pub(crate) past: Option<Past>,
 }
 
 impl Partition {
@@ -104,8 +107,41 @@ impl Partition {
             tally: Tally::default(),
             dirty: Dirty::default(),
             recent: Recent::default(),
+            past: None,
             shared: Arc::clone(shared),
         }
+    }
+
+    /// Keeps a history from here on.
+    pub(crate) fn keep_history(&mut self, settings: &Arc<History>) -> Result<(), Error> {
+        self.past = Some(Past::new(settings, self.id)?);
+        self.want_profiles();
+        Ok(())
+    }
+
+    /// Everything so far was committed: it goes into the history.
+    pub(crate) fn commit_history(&mut self) -> Result<(), Error> {
+        let (open, sweeping) = (self.table.open_day(), self.sweeping());
+        self.past.as_mut().map_or(Ok(()), |past| past.commit(open, sweeping))
+    }
+
+    /// Parts of the history that wait for the store.
+    pub(crate) fn history_waiting(&self) -> usize {
+        self.past.as_ref().map_or(0, Past::waiting)
+    }
+
+    /// As [`Partition::commit_history`], while it is replayed.
+    pub(crate) fn replayed(&mut self) -> Result<(), Error> {
+        let (open, sweeping) = (self.table.open_day(), self.sweeping());
+        self.past.as_mut().map_or(Ok(()), |past| past.replayed(open, sweeping))
+    }
+
+    /// Tells the table whether a profile is taken of the day that was closed last.
+    pub(crate) fn want_profiles(&mut self) {
+        let Some(past) = &self.past else { return };
+        let closed = self.table.open_day().map(|open| open.plus(-1));
+        let wanted = closed.is_some_and(|day| past.takes(day));
+        self.table.keep_closing(wanted.then_some(past.plan()));
     }
 
     /// What is written beside the committed position.
@@ -214,6 +250,7 @@ impl Partition {
         while self.sweep(SLICE, publisher)? {}
         self.table.close_day(day);
         self.swept = Slot(0);
+        self.want_profiles();
         Ok(())
     }
 
@@ -315,9 +352,27 @@ impl Partition {
             if self.standings.observe(seen, &self.judged, &mut self.moves) {
                 self.publish(point, row, (&columns, records, cause), publisher)?;
             }
+            self.profile(point, row);
+        }
+        if let (Some(features), Some(past)) = (self.table.take_closing(), &mut self.past) {
+            past.profiled(&features, shared.lens.rules().version)?;
         }
         self.observe_stage("publish", started, publisher);
         Ok(())
+    }
+
+    /// Takes a customer's profile if this is the close of a day of which there is one.
+    fn profile(&mut self, point: &Point, row: usize) {
+        let Origin::DayClose(day) = point.origin else { return };
+        let Some(past) = self.past.as_mut().filter(|past| past.takes(day)) else { return };
+        past.profile(&Standing {
+            slot: point.slot,
+            days: (day, point.as_of),
+            customer: self.table.customer_id(point.slot),
+            standings: &self.standings,
+            judged: (&self.judged, row),
+            rules: self.shared.lens.rules(),
+        });
     }
 
     fn observe_stage(&self, stage: &str, started: Duration, publisher: &Publisher) {
@@ -333,7 +388,7 @@ impl Partition {
         (columns, records, cause): (&RecordBatch, &[Record<'_>], Option<Cause>),
         publisher: &mut Publisher,
     ) -> Result<(), Error> {
-        if publisher.silent {
+        if publisher.silent && self.past.is_none() {
             return Ok(());
         }
         let lens = &self.shared.lens;
@@ -344,22 +399,33 @@ impl Partition {
             None if moved.initial => Cause::Initial,
             None => tipped,
         };
-        let mut recent = Vec::new();
+        // Without an open day there are withheld records alone.
+        let day = self.table.open_day().unwrap_or(point.as_of);
+        let (mut recent, mut named) = (Vec::new(), Vec::new());
         for moved in &self.moves {
             let tip = Tip { cause: cause_of(moved, tip.cause), ..tip };
             let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
             publisher.change(self.id, &change, position);
-            if self.recent.wanted() {
-                let place = (position, publisher.now_ms);
-                recent.push(ChangeRow::new((moved, &tip), &change, place));
+            if self.recent.wanted() || self.past.is_some() {
+                let place = (day, position, publisher.now_ms);
+                let row = ChangeRow::new((moved, &tip), &change, place);
+                if self.past.is_some() {
+                    named.push(NamedChange::new(row.clone(), &change));
+                }
+                recent.push(row);
             }
         }
         let judged = Some((&self.judged, row));
         let held = self.standings.held(point.slot.0, lens.rules(), judged);
         publisher.current(self.id, customer, &held);
         let tipped = tip.cause;
-        self.moves.iter().for_each(|moved| self.tally.change(moved, cause_of(moved, tipped)));
-        self.recent.extend(recent);
+        if !publisher.silent {
+            self.moves.iter().for_each(|moved| self.tally.change(moved, cause_of(moved, tipped)));
+            self.recent.extend(recent);
+        }
+        if let Some(past) = &mut self.past {
+            past.changes(named);
+        }
         Ok(())
     }
 
@@ -419,6 +485,7 @@ impl Partition {
     pub(crate) fn memory(&self) -> Vec<(&'static str, usize)> {
         let mut parts = self.table.memory();
         parts.push(("standings", self.standings.memory()));
+        parts.push(("history", self.past.as_ref().map_or(0, Past::bytes)));
         parts
     }
 

@@ -13,6 +13,7 @@ use cardlens_model::{Held, PartitionId, Position};
 use cardlens_wire::{Decision, DecisionKind};
 use tracing::{info, warn};
 
+use crate::history::Past;
 use crate::partition::Partition;
 use crate::progress::Mark;
 use crate::publish::Publisher;
@@ -33,8 +34,9 @@ impl Recovery<'_> {
     /// of the input on the very first start, and the source has yet to be resumed.
     pub(crate) fn restore(&mut self, id: PartitionId) -> Result<Partition, Error> {
         self.publisher.silent = true;
+        let now_ms = self.publisher.now_ms;
         let restored = self.restore_silently(id);
-        self.publisher.silent = false;
+        (self.publisher.silent, self.publisher.now_ms) = (false, now_ms);
         let (mut partition, committed) = restored?;
         let Some(mark) = committed else { return Ok(partition) };
         let now = partition.mark();
@@ -71,12 +73,40 @@ impl Recovery<'_> {
         if bounds.low > partition.position && partition.position < committed.position {
             return Err(history_missing(id, &partition, bounds.low));
         }
-        self.replay(&mut partition, committed.position)?;
+        let decisions = self.decisions(&partition, committed.position)?;
+        let from = (partition.position, partition.swept);
+        // One at the position itself is in the snapshot, or the snapshot is of other rules.
+        let adopted = |it: &Decision| {
+            it.position > from.0 && matches!(it.what, DecisionKind::RulesAdopted { .. })
+        };
+        let other_rules = mark.rules != partition.mark().rules || decisions.iter().any(adopted);
+        let past = partition.past.take_if(|past| other_rules || !past.same_rules);
+        self.replay(&mut partition, &decisions, committed.position)?;
         let behind = mark.swept.saturating_sub(partition.swept.0);
         if behind > 0 {
             partition.sweep(behind as usize, self.publisher)?;
         }
+        if let Some(past) = past {
+            let replayed = from != (partition.position, partition.swept);
+            self.without_replay(&mut partition, past, replayed);
+        }
+        partition.commit_history()?;
         Ok((partition, Some(mark)))
+    }
+
+    /// What other rules decided is not made again by a replay: the history goes on without it.
+    fn without_replay(&self, partition: &mut Partition, mut past: Past, replayed: bool) {
+        if replayed {
+            past.lose(partition.table.open_day());
+            self.metrics.history_failures.with_label_values(&["rules"]).inc();
+            warn!(
+                partition = partition.id.0,
+                "the history lacks what was decided since the last snapshot: a replay under other \
+                 rules does not make it again"
+            );
+        }
+        partition.past = Some(past);
+        partition.want_profiles();
     }
 
     /// Without a commit nothing may exist that an earlier start left.
@@ -178,7 +208,8 @@ impl Recovery<'_> {
         warn!(partition = id.0, %error, "snapshot passed over");
     }
 
-    fn replay(&mut self, partition: &mut Partition, to: Position) -> Result<(), Error> {
+    /// The recorded decisions from where a partition stands to a position.
+    fn decisions(&mut self, partition: &Partition, to: Position) -> Result<Vec<Decision>, Error> {
         let id = partition.id;
         let mut decisions = Vec::new();
         let mut unreadable = None;
@@ -192,8 +223,18 @@ impl Recovery<'_> {
         let from = partition.position;
         let due = |decision: &Decision| decision.position >= from && decision.position <= to;
         decisions.retain(due);
+        Ok(decisions)
+    }
+
+    fn replay(
+        &mut self,
+        partition: &mut Partition,
+        decisions: &[Decision],
+        to: Position,
+    ) -> Result<(), Error> {
+        let (id, from) = (partition.id, partition.position);
         self.metrics.restore_remaining.set(to.0 - from.0);
-        for decision in &decisions {
+        for decision in decisions {
             self.replay_to(partition, decision.position)?;
             partition.replay_decision(decision, self.publisher)?;
         }
@@ -211,7 +252,11 @@ impl Recovery<'_> {
             self.source.replay(partition.id, from, to, &mut |records| {
                 let next = records.last().map_or(to, |record| Position(record.position.0 + 1));
                 remaining.sub(i64::try_from(records.len()).unwrap_or(0));
-                partition.take(records, next, publisher)
+                // About when it was first written: a change that is made again says so.
+                let appended = records.last().and_then(|record| record.appended_at);
+                publisher.now_ms = appended.unwrap_or(publisher.now_ms);
+                partition.take(records, next, publisher)?;
+                partition.replayed()
             })?;
             partition.position = to;
         }

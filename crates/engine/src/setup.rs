@@ -6,6 +6,7 @@ use std::time::Duration;
 use cardlens_model::PartitionId;
 
 use crate::decode::Decoding;
+use crate::history::History;
 use crate::partition::Shared;
 use crate::publish::Names;
 use crate::snapshot::SnapshotStore;
@@ -74,6 +75,8 @@ pub struct WorkerSetup {
     pub names: Names,
     /// Where snapshots go, if anywhere.
     pub store: Option<SnapshotStore>,
+    /// What of the past is kept beside them; nothing without a store.
+    pub history: Option<Arc<History>>,
     /// Metrics.
     pub metrics: Metrics,
     /// Makes decoders.

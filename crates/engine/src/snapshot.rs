@@ -12,25 +12,21 @@
 //!
 //! Frame: magic, version, position, then parts, each with its length: the mark (text), where it
 //! begins (empty for a whole one), table or journal, slots of the standings (empty for a whole
-//! one), standings; and a CRC-32C over all of it. Little-endian.
+//! one), standings, what the history has yet to write (left out without one); and a CRC-32C over
+//! all of it. Little-endian.
 
 use std::sync::Arc;
 
 use cardlens_model::{PartitionId, Position};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::objects::Objects;
 use crate::progress::Mark;
 use crate::{Error, Remote};
 
 const MAGIC: &[u8; 8] = b"cardlens";
 const VERSION: u32 = 2;
-/// A store at a URL takes larger ones in parts: in one piece they have a limit, and a lost
-/// connection costs all of them.
-const PART_BYTES: usize = 16 << 20;
-const WHOLE_BYTES_MAX: usize = 64 << 20;
-/// Parts on their way at a time.
-const PARTS_MAX: usize = 4;
 /// Last parts of names.
 const WHOLE: &str = "snapshot";
 const SINCE: &str = "journal";
@@ -42,6 +38,8 @@ pub(crate) struct Snapshot {
     pub position: Position,
     pub state: State,
     pub standings: Vec<u8>,
+    /// What the history has yet to write; empty without one.
+    pub history: Vec<u8>,
 }
 
 /// The state, or what moved it.
@@ -64,11 +62,14 @@ impl Snapshot {
             }
         };
         let size = 128 + mark.len() + state.len() + slots.len() + self.standings.len();
+        let size = size + self.history.len();
         let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.position.0.to_le_bytes());
-        for part in [mark.as_bytes(), &from, state, &slots, &self.standings] {
+        let history = Some(&self.history[..]).filter(|history| !history.is_empty());
+        let parts = [mark.as_bytes(), &from, state, &slots, &self.standings];
+        for part in parts.into_iter().chain(history) {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part);
         }
@@ -93,6 +94,7 @@ impl Snapshot {
         let mark = Mark::parse(&mark).ok_or("its mark cannot be read")?;
         let (mut from, state) = (part(&mut rest)?, part(&mut rest)?.to_vec());
         let (slots, standings) = (part(&mut rest)?, part(&mut rest)?.to_vec());
+        let history = if rest.is_empty() { Vec::new() } else { part(&mut rest)?.to_vec() };
         if !rest.is_empty() {
             return Err("bytes follow its end".into());
         }
@@ -104,7 +106,7 @@ impl Snapshot {
             let slots = slots.iter().map(|slot| u32::from_le_bytes(*slot)).collect();
             State::Since { from, journal: state, slots }
         };
-        Ok(Self { mark, position, state, standings })
+        Ok(Self { mark, position, state, standings, history })
     }
 }
 
@@ -133,12 +135,9 @@ pub(crate) struct Stored {
 /// Where snapshots are kept.
 #[derive(Debug)]
 pub struct SnapshotStore {
-    store: Arc<dyn ObjectStore>,
+    objects: Objects,
     runtime: tokio::runtime::Runtime,
     generations: usize,
-    /// Where files are, of a store in a local directory, which does not see to their being on the
-    /// disk itself.
-    directory: Option<std::path::PathBuf>,
 }
 
 impl SnapshotStore {
@@ -151,7 +150,8 @@ impl SnapshotStore {
             .enable_all()
             .build()
             .map_err(|error| Error::caused("start the snapshot store", error))?;
-        Ok(Self { store, runtime, generations: generations.max(3), directory: None })
+        let objects = Objects { store, directory: None };
+        Ok(Self { objects, runtime, generations: generations.max(3) })
     }
 
     /// A store in a local directory, which is created.
@@ -163,8 +163,9 @@ impl SnapshotStore {
         std::fs::create_dir_all(directory).map_err(failed)?;
         let store = object_store::local::LocalFileSystem::new_with_prefix(directory)
             .map_err(|e| Error::caused(format!("open `{}`", directory.display()), e))?;
-        let directory = Some(directory.to_owned());
-        Ok(Self { directory, ..Self::new(Arc::new(store), generations)? })
+        let mut made = Self::new(Arc::new(store), generations)?;
+        made.objects.directory = Some(directory.to_owned());
+        Ok(made)
     }
 
     /// A store at a URL.
@@ -173,6 +174,11 @@ impl SnapshotStore {
     /// Options that do not fit together, or no thread.
     pub fn remote(remote: &Remote, generations: usize) -> Result<Self, Error> {
         Self::new(remote.open()?, generations)
+    }
+
+    /// The store itself, for what is kept beside snapshots.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     fn folder(partition: PartitionId) -> Path {
@@ -186,38 +192,11 @@ impl SnapshotStore {
         let size = bytes.len() as u64;
         let whole = matches!(snapshot.state, State::Whole(_));
         let key = Self::key(partition, snapshot.position, whole);
-        self.runtime
-            .block_on(self.write(&key, bytes))
-            .map_err(|e| Error::caused(format!("write snapshot `{key}`"), e))?;
-        self.sync(&key)?;
+        self.runtime.block_on(self.objects.write(&key, bytes))?;
         if whole {
             self.prune(partition)?;
         }
         Ok(size)
-    }
-
-    /// Writes an object, which is there whole or not at all.
-    async fn write(&self, key: &Path, bytes: Vec<u8>) -> object_store::Result<()> {
-        if self.directory.is_some() || bytes.len() <= WHOLE_BYTES_MAX {
-            return self.store.put(key, PutPayload::from(bytes)).await.map(drop);
-        }
-        let upload = self.store.put_multipart(key).await?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        for part in bytes.chunks(PART_BYTES) {
-            upload.wait_for_capacity(PARTS_MAX).await?;
-            upload.write(part);
-        }
-        upload.finish().await.map(drop)
-    }
-
-    fn sync(&self, key: &Path) -> Result<(), Error> {
-        let Some(directory) = &self.directory else { return Ok(()) };
-        let path = directory.join(key.as_ref());
-        let parent = path.parent().map(std::fs::File::open);
-        let synced = std::fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| parent.map_or(Ok(()), |folder| folder?.sync_all()));
-        synced.map_err(|e| Error::caused(format!("write `{}` to the disk", path.display()), e))
     }
 
     /// Removes what is older than the oldest generation that is kept.
@@ -231,7 +210,7 @@ impl SnapshotStore {
         for old in all.iter().filter(gone) {
             let key = Self::key(partition, old.position, old.whole);
             self.runtime
-                .block_on(self.store.delete(&key))
+                .block_on(self.objects.store.delete(&key))
                 .map_err(|e| Error::caused(format!("remove snapshot `{key}`"), e))?;
         }
         Ok(())
@@ -247,7 +226,7 @@ impl SnapshotStore {
         let folder = Self::folder(partition);
         let listed = self
             .runtime
-            .block_on(self.store.list_with_delimiter(Some(&folder)))
+            .block_on(self.objects.store.list_with_delimiter(Some(&folder)))
             .map_err(|e| Error::caused(format!("list snapshots of `{folder}`"), e))?;
         let stored = |meta: &object_store::ObjectMeta| {
             let (position, kind) = meta.location.filename()?.split_once('.')?;
@@ -269,7 +248,7 @@ impl SnapshotStore {
     /// [`crate::Action::Retry`].
     pub(crate) fn get(&self, partition: PartitionId, stored: Stored) -> Result<Snapshot, Error> {
         let key = Self::key(partition, stored.position, stored.whole);
-        let read = async { self.store.get(&key).await?.bytes().await };
+        let read = async { self.objects.store.get(&key).await?.bytes().await };
         let bytes = self
             .runtime
             .block_on(read)
@@ -291,6 +270,7 @@ mod tests {
     use cardlens_model::Day;
 
     use super::*;
+    use crate::objects::{PART_BYTES, WHOLE_BYTES_MAX};
 
     fn snapshot(position: i64, state: State) -> Snapshot {
         let mark = Mark {
@@ -300,7 +280,8 @@ mod tests {
             rules: "r".into(),
             state: "s".into(),
         };
-        Snapshot { mark, position: Position(position), state, standings: vec![2; 9] }
+        let history = if position % 2 == 0 { Vec::new() } else { vec![5; 11] };
+        Snapshot { mark, position: Position(position), state, standings: vec![2; 9], history }
     }
 
     fn whole(position: i64) -> Snapshot {

@@ -4,8 +4,10 @@
 //! belongs to work on it, bring some customers to the last closed day, and commit when it is time.
 //! Between two commits outputs are only collected, so what is committed is always whole.
 
+mod past;
 mod watch;
 
+use self::past::Keeper;
 use self::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ struct Parts {
     shared: Arc<Shared>,
     pace: Pace,
     store: Option<SnapshotStore>,
+    history: Option<Keeper>,
     metrics: Metrics,
     decoding: MakeDecoding,
     observer: Option<Observer>,
@@ -77,18 +80,22 @@ impl<S: Source, K: Sink> Worker<S, K> {
     /// A worker that owns nothing yet.
     #[must_use]
     pub fn new(source: S, sink: K, setup: WorkerSetup) -> Self {
-        let WorkerSetup { clock, shared, pace, names, store, metrics, .. } = setup;
-        let (decoding, observer, health) = (setup.decoding, setup.observer, setup.health);
+        let WorkerSetup { clock, shared, pace, names, store, history, metrics, .. } = setup;
+        let (observer, health) = (setup.observer, setup.health);
         let readers = setup.desk.map(Readers::new);
         let clock: SharedClock = Arc::from(clock);
         let now = clock.elapsed();
         metrics.start_topic(&shared.topic);
+        let history = Keeper::start(store.as_ref(), history, &metrics);
+        let decoding = setup.decoding;
+        let setup =
+            Parts { shared, pace, store, history, metrics, decoding, observer, health, readers };
         Self {
             publisher: Publisher::new(names, Arc::clone(&clock)),
             source,
             sink,
             clock,
-            setup: Parts { shared, pace, store, metrics, decoding, observer, health, readers },
+            setup,
             owned: BTreeMap::new(),
             restoring: BTreeSet::new(),
             records: 0,
@@ -264,6 +271,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
             if setup.store.is_some() {
                 partition.chain.want();
             }
+            if let Some(history) = &setup.history {
+                partition.keep_history(&history.settings)?;
+            }
             Ok(partition)
         };
         self.publisher.now_ms = self.clock.now_ms();
@@ -405,6 +415,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let started = self.clock.elapsed();
         self.last_commit = started;
         if progress.is_empty() && self.publisher.outputs.is_empty() {
+            self.keep_history()?;
             self.show_readers();
             return Ok(());
         }
@@ -423,6 +434,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             }
         }
         self.committed(started);
+        self.keep_history()?;
         self.show_readers();
         self.snapshots(false);
         Ok(())
@@ -474,11 +486,13 @@ impl<S: Source, K: Sink> Worker<S, K> {
             }
             owned.last_snapshot = started;
             let metrics = &self.setup.metrics;
-            let snapshot = owned.partition.snapshot();
-            let stored = store.put(*id, &snapshot);
-            owned.partition.stored(&snapshot, stored.as_ref().ok().copied());
+            let stored = owned.partition.snapshot().and_then(|snapshot| {
+                let stored = store.put(*id, &snapshot);
+                owned.partition.stored(&snapshot, stored.as_ref().ok().copied());
+                stored.map(|bytes| (snapshot, bytes))
+            });
             match stored {
-                Ok(bytes) => {
+                Ok((snapshot, bytes)) => {
                     let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
                     owned.snapshot_at = Some(owned.partition.position);
                     metrics.snapshot_duration.observe(took);

@@ -37,6 +37,11 @@ impl Gatherer {
     pub fn rows(&self) -> Rows {
         Rows::new(&self.plan)
     }
+
+    pub(crate) fn row(&mut self, subject: Subject<'_>, point: Point, rows: &mut Rows) {
+        let row = rows.push(point);
+        self.gather.row(subject, &self.plan, row);
+    }
 }
 
 impl Table {
@@ -44,10 +49,9 @@ impl Table {
     /// customer's greatest event day.
     pub fn gather_with(&self, gatherer: &mut Gatherer, slot: Slot, as_of: Day, rows: &mut Rows) {
         let (origin, first) = (Origin::Asked, false);
-        let row = rows.push(Point { slot, as_of, origin, withheld: false, first });
         let first_day = self.ledger.header(slot).first_day;
         let subject = Subject { postings: self.ledger.postings(slot), first_day, as_of };
-        gatherer.gather.row(subject, &gatherer.plan, row);
+        gatherer.row(subject, Point { slot, as_of, origin, withheld: false, first }, rows);
     }
 
     /// What a customer's row is as of, as far as the customer was brought to closed days: that of

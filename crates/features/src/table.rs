@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use cardlens_model::{
     Batch, Calendar, Category, CategoryTable, Day, EventTime, Kind, Transaction, ValueModel,
 };
@@ -14,6 +15,7 @@ use twox_hash::XxHash3_64;
 
 use crate::{
     clock::Clock,
+    export::Gatherer,
     gather::{Gather, Subject},
     index::Index,
     ledger::{BEGUN, Ledger, Reach, SEEN, Slot},
@@ -75,6 +77,13 @@ pub struct Applied {
     pub outcomes: Vec<(u32, Outcome)>,
 }
 
+/// Second rows of closed days.
+struct Closing {
+    gatherer: Gatherer,
+    rows: Rows,
+    wanted: bool,
+}
+
 /// The customers of one partition.
 pub struct Table {
     pub(crate) config: TableConfig,
@@ -84,6 +93,8 @@ pub struct Table {
     gather: Gather,
     /// Nobody takes the rows, so none are made.
     quiet: bool,
+    /// Rows of other columns for whoever keeps what was when a day closed.
+    closing: Option<Box<Closing>>,
     /// Slots of the group under way, as far as they were found ahead.
     found: Vec<Option<Slot>>,
 }
@@ -100,6 +111,7 @@ impl Table {
             index: Index::new(),
             gather: Gather::new(&config.columns, Value::new(config.value.clone())),
             quiet: false,
+            closing: None,
             found: Vec::with_capacity(GROUP),
             config,
         }
@@ -115,6 +127,26 @@ impl Table {
     /// state at a fraction of the cost: for what was judged before and is read again.
     pub fn give_rows(&mut self, give: bool) {
         self.quiet = !give;
+    }
+
+    /// From now on gives each row of a closed day a second one of these columns, taken at the same
+    /// moment, for [`Table::take_closing`]; or ends to do so.
+    pub fn keep_closing(&mut self, plan: Option<&Plan>) {
+        match (plan, &mut self.closing) {
+            (Some(plan), None) => {
+                let gatherer = Gatherer::new(plan, self);
+                let rows = gatherer.rows();
+                self.closing = Some(Box::new(Closing { gatherer, rows, wanted: true }));
+            }
+            (plan, Some(closing)) => closing.wanted = plan.is_some(),
+            (None, None) => {}
+        }
+    }
+
+    /// The second rows since the last call, in the order of the first.
+    pub fn take_closing(&mut self) -> Option<RecordBatch> {
+        let closing = self.closing.as_mut().filter(|closing| !closing.rows.is_empty())?;
+        Some(closing.rows.take().1)
     }
 
     /// Applies transactions from `from` on, in order, until the end of the batch or until right
@@ -284,6 +316,10 @@ impl Table {
         let postings = self.ledger.postings(point.slot);
         let subject = Subject { postings, first_day, as_of: point.as_of };
         self.gather.row(subject, &self.config.columns, row);
+        let closing = self.closing.as_mut().filter(|closing| closing.wanted);
+        if let (Some(closing), Origin::DayClose(_)) = (closing, point.origin) {
+            closing.gatherer.row(subject, point, &mut closing.rows);
+        }
     }
 
     /// Closes a day, and every day before it: the next one is open from now on. Customers get

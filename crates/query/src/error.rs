@@ -66,6 +66,9 @@ pub enum Error {
         /// Which bound was met.
         detail: String,
     },
+    /// The files of the history cannot be read.
+    #[error("the history cannot be read: {0}")]
+    History(String),
     /// Engines that do not belong together, such as two rule sets.
     #[error("{0}")]
     Disagree(String),
@@ -96,6 +99,7 @@ impl Error {
             | Self::Unread { .. }
             | Self::NotJoined
             | Self::Busy { .. }
+            | Self::History(_)
             | Self::Disagree(_) => Action::Retry,
             Self::Refused(_) => Action::Refuse,
         }

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardlens_engine::history::Files;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -24,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// `host:port` of scan endpoints.
     pub engines: Vec<String>,
+    /// Files of what was, where they are read.
+    pub history: Option<Files>,
     /// What statements may cost.
     pub limits: Limits,
     /// Who may ask.
@@ -55,6 +58,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let (config, runtime) = surroundings(&setup.limits).map_err(io::Error::other)?;
     let catalog = Catalog::new(setup.engines.clone()).with_session(config, runtime);
+    let catalog = catalog.with_history(setup.history.clone());
     let catalog = Arc::new(catalog);
     let front = loop {
         let made = Front::new(

@@ -7,10 +7,17 @@ use anyhow::{Context as _, Result, bail};
 
 /// Returns a call of the cargo that started this task.
 pub fn cargo<const N: usize>(args: [&str; N]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = builder(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
-    // Cargo says of which package this task is. Some build scripts ask for that of their own and run
-    // again when it differs, so a build by hand would compile what lies above them once more.
+    command
+}
+
+/// Returns a call of a program that builds.
+///
+/// Cargo says of which package this task is. Some build scripts ask for that of their own and run
+/// again when it differs, so whoever builds without it would compile what lies above them once more.
+pub fn builder(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let told = name.to_string_lossy();
         if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {

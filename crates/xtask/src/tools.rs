@@ -40,21 +40,21 @@ pub struct Tools {
 impl Tools {
     /// Returns a call of `cargo nextest`.
     pub fn nextest<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut command = Command::new(&self.nextest);
+        let mut command = sh::builder(&self.nextest);
         command.arg("nextest").args(args);
         command
     }
 
     /// Returns a call of `cargo deny`.
     pub fn deny<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut command = Command::new(&self.deny);
+        let mut command = sh::builder(&self.deny);
         command.args(args);
         command
     }
 
     /// Returns a call of `cargo fuzz`.
     pub fn fuzz<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut command = Command::new(&self.fuzz);
+        let mut command = sh::builder(&self.fuzz);
         command.args(args);
         command
     }

@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod expected;
 mod golden;
+mod history;
 mod needs;
 mod objects;
 mod scans;

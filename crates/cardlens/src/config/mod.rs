@@ -5,6 +5,7 @@
 //! with its place; what depends on the environment (brokers, folders, ports) is found by those
 //! who use it. Nothing here is read again after the start.
 
+mod history;
 mod input;
 mod properties;
 mod reader;
@@ -56,6 +57,8 @@ pub struct Config {
     pub time: Time,
     /// `[state]`.
     pub state: State,
+    /// `[history]`, where it is enabled.
+    pub history: Option<History>,
     /// `[output]`.
     pub output: Output,
     /// `[privacy]`.
@@ -179,6 +182,15 @@ pub enum Store {
     Folder(PathBuf),
     /// What a URL names.
     Remote(cardlens_engine::Remote),
+}
+
+/// What of the past is kept, beside the snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// At the close of which days customers' profiles are taken, if of any.
+    pub profiles: Option<cardlens_engine::history::Profiles>,
+    /// How long; for ever when absent.
+    pub retention_days: Option<u16>,
 }
 
 /// Names of the output topics.

@@ -10,7 +10,7 @@ use super::reader::{Found, Reader, Section, one_of};
 use super::tree::{Place, Table};
 use super::{
     Config, HORIZON_DAYS, Kafka, LogFormat, Output, Privacy, Purpose, Scan, Service, State, Store,
-    Time, input, properties, sql, zone,
+    Time, history, input, properties, sql, zone,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,6 +28,7 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
     let input_topic = root.sections("input", "input").first().and_then(|(s, _)| s.text("topic"));
     let time = time(root);
     let state = state(root);
+    let history = history::history(root);
     let output = output(root, input_topic);
     let privacy = privacy(root);
     let http_engine = listen(root, "http", "engine", "127.0.0.1:8080");
@@ -46,6 +47,7 @@ pub(super) fn config(reader: &Reader, root: &Table, purpose: Purpose) -> Config 
         input,
         time,
         state,
+        history,
         output,
         privacy,
         http_engine,

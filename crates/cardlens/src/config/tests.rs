@@ -53,6 +53,21 @@ fn every_key_of_the_defaults_has_a_comment_above_it() {
 }
 
 #[test]
+fn a_history_is_kept_by_those_who_say_so() {
+    use cardlens_engine::history::Profiles;
+    assert_eq!(local("").unwrap().history, None);
+    let daily = local("[history]\nenabled = true").unwrap().history.unwrap();
+    assert_eq!((daily.profiles, daily.retention_days), (Some(Profiles::Daily), None));
+    let weekly = "[history]\nenabled = true\nprofiles = \"weekly\"\nretention = \"90d\"";
+    let weekly = local(weekly).unwrap().history.unwrap();
+    assert_eq!((weekly.profiles, weekly.retention_days), (Some(Profiles::Weekly), Some(90)));
+    let off = local("[history]\nenabled = true\nprofiles = \"off\"").unwrap().history.unwrap();
+    assert_eq!(off.profiles, None);
+    let problems = local("[history]\nenabled = true\nretention = \"6h\"").unwrap_err();
+    assert!(problems[0].message.contains("`history.retention` is 6h"), "{problems:?}");
+}
+
+#[test]
 fn a_whole_configuration() {
     let text = r#"
 shutdown_timeout = "5s"

@@ -71,6 +71,8 @@ pub struct Seat {
     pub lag_records: i64,
     /// Bytes of the view; 0 without one.
     pub view_bytes: usize,
+    /// The first day whose profiles are not in the history; none where no history is kept.
+    pub profiled_before: Option<Day>,
 }
 
 struct Place {
@@ -323,6 +325,7 @@ impl Desk {
             open_day: None,
             lag_records: 0,
             view_bytes: 0,
+            profiled_before: None,
         };
         let place = Place {
             seat,

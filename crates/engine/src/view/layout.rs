@@ -71,7 +71,7 @@ const ALWAYS: [&str; 5] = ["margin_365d", "margin_quality", "spend_30d", "spend_
 #[derive(Debug, Clone)]
 pub struct Layout {
     columns: Vec<ViewColumn>,
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     /// Needs of the rule set.
     pub(super) needs: usize,
     /// Features that the rules read: the first of the plan.

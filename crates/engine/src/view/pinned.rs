@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use cardlens_features::WindowRow;
 use cardlens_model::{Day, EventTime, PartitionId, Position};
 
@@ -12,6 +12,7 @@ use super::layout::{Layout, ViewForm};
 use super::live::CategoryPage;
 use super::pages::{IdPage, PAGE_ROWS, Pages, find};
 use super::recent::ChangeRow;
+use crate::history::{Place, Shown};
 
 /// A partition as of one committed position, for as long as somebody holds it. Costs the memory of
 /// what has changed since.
@@ -35,6 +36,7 @@ pub struct Pinned {
     pub(super) ids: Vec<Arc<IdPage>>,
     pub(super) categories: Option<Vec<Arc<CategoryPage>>>,
     pub(super) changes: Vec<Arc<Vec<ChangeRow>>>,
+    pub(super) past: Option<Shown>,
     pub(super) alive: Arc<AtomicBool>,
 }
 
@@ -108,6 +110,18 @@ impl Pinned {
     pub fn windows(&self, place: usize) -> &[WindowRow] {
         let page = self.categories.as_ref().and_then(|pages| pages.get(place / PAGE_ROWS));
         page.and_then(|page| page.get(place % PAGE_ROWS)).map_or(&[], |rows| rows)
+    }
+
+    /// The first part of changes that no file of the history has; none where no history is kept.
+    #[must_use]
+    pub fn history(&self) -> Option<Place> {
+        self.past.as_ref().map(|past| past.cut)
+    }
+
+    /// Changes of segment that no file of the history has, oldest first, with their days.
+    #[must_use]
+    pub fn unwritten(&self) -> &[(Day, RecordBatch)] {
+        self.past.as_ref().map_or(&[], |past| &past.unwritten)
     }
 
     /// The last changes of segment, oldest first, in pieces.

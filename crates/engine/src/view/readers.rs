@@ -17,6 +17,7 @@ use super::live::LiveView;
 use super::pages::Pages;
 use super::pinned::Pinned;
 use crate::Outputs;
+use crate::history::Past;
 use crate::partition::{Partition, SLICE};
 use crate::snapshot::Snapshot;
 
@@ -82,8 +83,10 @@ impl Readers {
         partition.recent.commit();
         let (position, customers) = (partition.position, partition.table.customers());
         let (watermark, open_day) = (partition.table.watermark(), partition.table.open_day());
+        let profiled = partition.past.as_ref().and_then(Past::profiled_before);
         self.desk.update(partition.id, |seat| {
             seat.position = position;
+            seat.profiled_before = profiled;
             seat.customers = customers;
             (seat.watermark, seat.open_day) = (watermark, open_day);
         });
@@ -211,6 +214,7 @@ impl Readers {
             ids: view.ids.clone(),
             categories: view.categories.clone(),
             changes: partition.recent.pieces(),
+            past: partition.past.as_ref().map(Past::shown),
             alive,
         };
         self.desk.publish(&Arc::new(pinned), took, view.bytes());

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cardlens_lens::{Move, Tip};
-use cardlens_model::{Axis, Cause, Change, ChangeKind, Position};
+use cardlens_model::{Axis, Cause, Change, ChangeKind, Day, Position};
 
 /// Changes of a piece.
 const PIECE: usize = 512;
@@ -14,6 +14,8 @@ const PIECE: usize = 512;
 /// A change of segment, by places in the rule set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRow {
+    /// The partition's open day when it was decided.
+    pub day: Day,
     /// The customer's place in the partition.
     pub slot: u32,
     /// The axis.
@@ -48,11 +50,12 @@ impl ChangeRow {
     pub(crate) fn new(
         (moved, tip): (&Move, &Tip<'_>),
         change: &Change<'_>,
-        (position, now_ms): (Position, i64),
+        (day, position, now_ms): (Day, Position, i64),
     ) -> Self {
         let mut evidence = Vec::new();
         cardlens_wire::evidence_value(&change.evidence, &mut evidence);
         Self {
+            day,
             slot: moved.slot,
             axis: moved.axis,
             kind: moved.kind,
@@ -94,7 +97,7 @@ impl Recent {
 
     /// Takes changes of a transaction under way; beyond the bound the oldest are let go.
     pub(crate) fn extend(&mut self, rows: Vec<ChangeRow>) {
-        self.pending.extend(rows);
+        self.pending.extend(rows.into_iter().filter(|_| self.max > 0));
         if self.pending.len() > self.max + PIECE {
             self.pending.drain(..self.pending.len() - self.max);
         }

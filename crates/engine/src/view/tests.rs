@@ -129,6 +129,7 @@ impl Stage {
             },
             names: Names { service: "view".into(), input: "cards".into() },
             store: None,
+            history: None,
             metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
             decoding: Box::new(move || deployment.decoding(&shared, crate::Format::Json)),
             observer: None,

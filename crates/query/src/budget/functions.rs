@@ -296,7 +296,7 @@ impl Functions {
     fn scalar(&self, function: &ScalarUDF) -> Result<Option<Arc<ScalarUDF>>> {
         let name = function.name();
         if let Some((_, growth)) = GROWING.iter().find(|(grown, _)| *grown == name) {
-            return Ok(Some(Arc::new(Bounded::new(function, *growth, self.grown))));
+            return Ok(Some(Arc::new(Bounded::over(function, *growth, self.grown))));
         }
         if SCALAR.contains(&name) || self.also.contains(name) {
             return Ok(None);
@@ -307,7 +307,7 @@ impl Functions {
     fn aggregate(&self, function: &AggregateUDF) -> Result<Option<Arc<AggregateUDF>>> {
         match function.name() {
             "array_agg" | "string_agg" => {
-                Ok(Some(Arc::new(Collecting::new(function, &self.collected))))
+                Ok(Some(Arc::new(Collecting::over(function, &self.collected))))
             }
             name if AGGREGATE.contains(&name) => Ok(None),
             name => Err(refused(name).into()),
@@ -360,7 +360,7 @@ impl Functions {
                     return Ok(Transformed::no(Expr::BinaryExpr(joined)));
                 }
                 let joined = ScalarUDF::new_from_impl(Concatenation::default());
-                let func = Arc::new(Bounded::new(&joined, Growth::Sum, self.grown));
+                let func = Arc::new(Bounded::over(&joined, Growth::Sum, self.grown));
                 let call = ScalarFunction { func, args: vec![*left, *right] };
                 Ok(Transformed::yes(Expr::ScalarFunction(call)))
             }

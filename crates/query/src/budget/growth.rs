@@ -52,7 +52,7 @@ pub struct Bounded {
 impl Bounded {
     /// A function of the same name that fails instead of making more than `most` bytes.
     #[must_use]
-    pub fn new(inner: &ScalarUDF, growth: Growth, most: u64) -> ScalarUDF {
+    pub fn over(inner: &ScalarUDF, growth: Growth, most: u64) -> ScalarUDF {
         ScalarUDF::new_from_impl(Self { inner: inner.clone(), growth, most })
     }
 
@@ -339,7 +339,7 @@ pub struct Collecting {
 impl Collecting {
     /// An aggregate of the same name that fails instead of collecting more.
     #[must_use]
-    pub fn new(inner: &AggregateUDF, collected: &Arc<Collected>) -> AggregateUDF {
+    pub fn over(inner: &AggregateUDF, collected: &Arc<Collected>) -> AggregateUDF {
         let collected = Arc::clone(collected);
         AggregateUDF::new_from_impl(Self { inner: inner.clone(), collected })
     }

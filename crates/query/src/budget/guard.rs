@@ -1,6 +1,6 @@
 //! A plan that is watched while it runs.
 //!
-//! Every operator's output passes a [`GuardExec`]: it ends the plan when the statement was stopped
+//! Every operator's output passes a `GuardExec`: it ends the plan when the statement was stopped
 //! from outside, yields to the runtime so that a stop can arrive at all, and refuses a batch of
 //! absurd size. Around joins without an equality the guards also count: the pairs compared are
 //! rows of one side times rows of the other, and the probing side is cut into slices so that no

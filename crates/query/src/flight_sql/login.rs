@@ -1,13 +1,13 @@
 //! Logins of Flight: a name and a password once, a token afterwards.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 
@@ -20,29 +20,38 @@ const TOKENS: usize = 10_000;
 /// Tokens that were given out.
 #[derive(Default)]
 pub struct Tokens {
-    known: Mutex<(BTreeMap<String, (u64, Arc<Role>)>, u64)>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// When each was given out, as a number that grows, and to whom.
+    tokens: BTreeMap<String, (u64, Arc<Role>)>,
+    given: u64,
 }
 
 impl Tokens {
-    fn give(&self, role: &Arc<Role>) -> String {
-        let part = || format!("{:016x}", RandomState::new().hash_one(0_u8));
-        let token: String = (0..4).map(|_| part()).collect();
+    fn give(&self, role: &Arc<Role>) -> Result<String, Status> {
+        let mut bytes = [0; 32];
+        getrandom::getrandom(&mut bytes)
+            .map_err(|error| Status::internal(format!("draw a token: {error}")))?;
+        let token = BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tokens, next) = &mut *known;
-        *next += 1;
-        tokens.insert(token.clone(), (*next, Arc::clone(role)));
-        if tokens.len() > TOKENS {
-            let oldest = tokens.iter().min_by_key(|(_, (age, _))| *age);
+        known.given += 1;
+        let given = known.given;
+        known.tokens.insert(token.clone(), (given, Arc::clone(role)));
+        if known.tokens.len() > TOKENS {
+            let oldest = known.tokens.iter().min_by_key(|(_, (given, _))| *given);
             if let Some(oldest) = oldest.map(|(token, _)| token.clone()) {
-                tokens.remove(&oldest);
+                known.tokens.remove(&oldest);
             }
         }
-        token
+        Ok(token)
     }
 
     fn role(&self, token: &str) -> Option<Arc<Role>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.0.get(token).map(|(_, role)| Arc::clone(role))
+        known.tokens.get(token).map(|(_, role)| Arc::clone(role))
     }
 }
 
@@ -106,13 +115,13 @@ impl Service {
         if loopback && self.options.loopback_without_password {
             let role =
                 role.unwrap_or_else(|| Arc::new(Role { name: name.to_owned(), ..Role::default() }));
-            let token = self.tokens.give(&role);
+            let token = self.tokens.give(&role)?;
             return Ok((role, token));
         }
         let secret = self.front.roles.secret(name);
         let right = same(secret.unwrap_or("\u{0}").as_bytes(), password.as_bytes());
         let role = role.filter(|_| right && secret.is_some()).ok_or_else(refused)?;
-        let token = self.tokens.give(&role);
+        let token = self.tokens.give(&role)?;
         Ok((role, token))
     }
 }
@@ -135,9 +144,9 @@ mod tests {
     fn tokens_are_bounded() {
         let tokens = Tokens::default();
         let role = Arc::new(Role::default());
-        let first = tokens.give(&role);
+        let first = tokens.give(&role).unwrap();
         for _ in 0..TOKENS {
-            tokens.give(&role);
+            tokens.give(&role).unwrap();
         }
         assert!(tokens.role(&first).is_none());
         assert!(same(b"secret", b"secret") && !same(b"secret", b"secreT") && !same(b"", b"a"));

@@ -197,7 +197,7 @@ impl FlightSqlService for Service {
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
         self.role(&request)?;
-        one(query.into_builder(&self.info).build().map_err(Into::into))
+        one(query.into_builder(&self.info).build())
     }
 
     async fn get_flight_info_catalogs(

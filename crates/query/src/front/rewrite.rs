@@ -500,7 +500,7 @@ mod tests {
         let nested = |depth| format!("select {}1{}", "(select ".repeat(depth), ")".repeat(depth));
         assert!(Rewriter::default().query(&nested(SUBQUERIES)).is_ok());
         assert!(refused(&nested(SUBQUERIES + 1)).message.contains("`subqueries`"));
-        let beside = format!("select {}", vec!["(select 1)"; 9].join(" + "));
+        let beside = format!("select {}", ["(select 1)"; 9].join(" + "));
         assert!(Rewriter::default().query(&beside).is_ok());
         assert!(
             refused("with recursive a as (select 1) select * from a").message.contains("RECURS")

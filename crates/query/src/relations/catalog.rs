@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cardlens_engine::history::Files;
 use cardlens_engine::view::Pinned;
 use cardlens_features::{FeatureInfo, Plan, catalog as features};
 use cardlens_lens::{Lens, RuleSet};
@@ -75,6 +76,7 @@ pub(super) struct Known {
 /// The catalogue of a deployment.
 pub struct Catalog {
     backend: Backend,
+    history: Option<Files>,
     template: SessionState,
     known: Mutex<Option<Arc<Known>>>,
 }
@@ -101,7 +103,13 @@ impl Catalog {
 
     fn with(backend: Backend) -> Self {
         let template = template(SessionConfig::new(), Arc::default());
-        Self { backend, template, known: Mutex::default() }
+        Self { backend, history: None, template, known: Mutex::default() }
+    }
+
+    /// Reads what was from files too.
+    #[must_use]
+    pub fn with_history(self, files: Option<Files>) -> Self {
+        Self { history: files, ..self }
     }
 
     /// Plans and runs statements with these settings and bounds. The catalogue's own names and the
@@ -128,6 +136,7 @@ impl Catalog {
         let known = self.known(&board.description)?;
         let picture = Arc::new(Picture {
             backend: self.backend.clone(),
+            history: self.history.clone(),
             known,
             board,
             partial: options.partial,
@@ -311,6 +320,8 @@ impl Taken {
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) backend: Backend,
+    /// Files of what was, where they are read.
+    pub(super) history: Option<Files>,
     pub(super) known: Arc<Known>,
     pub(super) board: Board,
     partial: bool,
@@ -345,6 +356,16 @@ impl Picture {
     pub(super) fn partitions(&self) -> u32 {
         let owned = self.board.partitions.iter().map(|(_, state)| state.partition + 1).max();
         owned.unwrap_or(0).max(self.board.partitions_all.unwrap_or(0))
+    }
+
+    /// Goes on without a partition, where the statement asked for that.
+    pub(super) fn without(&self, partition: u32, error: Error) -> Result<(), Error> {
+        if !self.partial {
+            return Err(error);
+        }
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.push(format!("partition {partition}: {error}"));
+        Ok(())
     }
 
     /// Says that categories will be read.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use cardlens_engine::Deployment;
+use cardlens_engine::history::change_schema;
 use cardlens_engine::view::Layout;
 use cardlens_lens::RuleSet;
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
 };
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Field, Schema};
@@ -88,6 +89,7 @@ impl Fixed {
             position: state.position,
             customers: state.customers,
             watermark: state.watermark,
+            history: i32::try_from(OPEN_DAY).ok().map(|day| (day + 1, 0)),
         })
     }
 
@@ -113,10 +115,13 @@ impl Fixed {
 
     pub(super) fn scan(&self, scan: &Scan) -> Result<Rows, Error> {
         let partition = self.partition(scan.partition)?;
+        // A history has everything, where there is one.
+        let written = RecordBatch::new_empty(change_schema());
         let stored = match scan.relation {
             Stored::Customers => &partition.customers,
             Stored::Categories => &partition.categories,
             Stored::Changes => &partition.changes,
+            Stored::Unwritten => &with_day(&written)?,
         };
         let wrong = |error: datafusion::arrow::error::ArrowError| Error::Refused(error.to_string());
         let kept =
@@ -129,6 +134,13 @@ impl Fixed {
         let rows = kept.project(&places.map_err(wrong)?).map_err(wrong)?;
         Ok(stream::iter([Ok(rows)]).boxed())
     }
+}
+
+fn with_day(changes: &RecordBatch) -> Result<RecordBatch, Error> {
+    let day: ArrayRef = Arc::new(Date32Array::from(vec![0; changes.num_rows()]));
+    let schema = changes.schema();
+    let named = schema.fields().iter().map(|field| field.name().clone());
+    batch(named.zip(changes.columns().iter().cloned()).chain([("day".into(), day)]).collect())
 }
 
 /// A made-up number from 0 to 999 that looks like chance.
@@ -149,6 +161,7 @@ impl FixedPartition {
             open_day: i32::try_from(OPEN_DAY).ok(),
             lag_records: 0,
             view_bytes: 0,
+            profiled_before: i32::try_from(OPEN_DAY).ok(),
         };
         let mut columns = vec![("customer_id".to_owned(), ids(customers))];
         for (salt, column) in (0..).zip(&description.columns) {
@@ -252,6 +265,7 @@ fn changes(customers: &[i64], description: &Description) -> Result<RecordBatch, 
             ("since", &|customer| at(customer).div_euclid(DAY_MS)),
             ("previous_since", &|_| crate::scan::NULL),
             ("position", &|customer| customer),
+            ("day", &|customer| at(customer).div_euclid(DAY_MS)),
         ],
     );
     let evidence: ArrayRef = Arc::new(StringArray::from(vec!["[]"; customers.len()]));

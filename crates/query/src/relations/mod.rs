@@ -15,6 +15,7 @@ mod functions;
 mod held;
 mod notes;
 mod ops;
+mod past;
 mod predicate;
 mod provider;
 mod queries;

@@ -16,6 +16,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::catalog::Picture;
 use super::explode;
+use super::past::{PastTable, Source};
 use super::predicate::predicate;
 use super::tables::Relation;
 use crate::scan::{Pin, Predicate, Scan, Stored};
@@ -28,9 +29,18 @@ pub(super) struct ScanTable {
 }
 
 impl ScanTable {
-    pub(super) fn new(relation: &Arc<Relation>, picture: &Arc<Picture>) -> Self {
+    fn new(relation: &Arc<Relation>, picture: &Arc<Picture>) -> Self {
         Self { relation: Arc::clone(relation), picture: Arc::clone(picture) }
     }
+}
+
+/// A relation as one statement sees it: changes with those that lie in files, where they are read.
+pub(super) fn table_of(relation: &Arc<Relation>, picture: &Arc<Picture>) -> Arc<dyn TableProvider> {
+    let files = picture.history.clone().filter(|_| relation.stored == Stored::Changes);
+    let Some(files) = files else { return Arc::new(ScanTable::new(relation, picture)) };
+    let (picture, schema) = (Arc::clone(picture), Arc::clone(&relation.schema));
+    let source = Source::Changes(Arc::clone(relation));
+    Arc::new(PastTable { picture, files, source, schema })
 }
 
 #[async_trait]

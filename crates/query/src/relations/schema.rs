@@ -11,7 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use super::catalog::Picture;
 use super::notes::NotesTable;
 use super::ops;
-use super::provider::ScanTable;
+use super::provider::table_of;
 use super::tables::VIEWS;
 
 /// `public` or `ops` of one statement.
@@ -70,7 +70,7 @@ impl SchemaProvider for RelationSchema {
         }
         let known = &self.picture.known;
         if let Some(relation) = known.relations.iter().find(|relation| relation.name == name) {
-            return Ok(Some(Arc::new(ScanTable::new(relation, &self.picture))));
+            return Ok(Some(table_of(relation, &self.picture)));
         }
         if let Some(found) = known.definitions.iter().find(|definition| definition.name == name) {
             let rows = vec![vec![found.rows.clone()]];

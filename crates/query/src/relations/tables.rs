@@ -272,10 +272,12 @@ fn segment_changes(meaning: &Meaning) -> Relation {
         .of("event_id", Shape::EventId, "ce_id of the event: customer and sequence.")
         .of("partition", Shape::Partition, "Partition of the input.")
         .of("position", plain("position", Form::Int), "Input position at which it was decided.")
+        .of("day", plain("day", Form::Day), "The partition's open day when it was decided.")
         .build(
             "segment_changes",
-            "The last changes of segment that the engines hold in memory, from when they took \
-             over their partitions; the topic of changes has all of them.",
+            "Changes of segment: all that the history keeps, or, without one, the last that the \
+             engines hold in memory since they took over their partitions. A condition on day \
+             leaves the files of other days unread.",
             Stored::Changes,
         )
 }

@@ -18,6 +18,9 @@ pub enum Stored {
     Categories,
     /// The last changes of segment.
     Changes,
+    /// Changes of segment that no file of the history has, with the columns of those files and the
+    /// day.
+    Unwritten,
 }
 
 /// What a stored number means.
@@ -199,6 +202,9 @@ pub struct PartitionState {
     pub lag_records: i64,
     /// Bytes of the view that readers are served from; 0 when there is none.
     pub view_bytes: u64,
+    /// The first day whose profiles are not in the history, in days since 1970; none where no
+    /// history is kept.
+    pub profiled_before: Option<i32>,
 }
 
 /// Asks for a partition to be held still.
@@ -227,6 +233,9 @@ pub struct Pin {
     pub customers: u64,
     /// Watermark in milliseconds since 1970.
     pub watermark: Option<i64>,
+    /// Day and number of the first part of changes that no file of the history has; none where no
+    /// history is kept.
+    pub history: Option<(i32, u32)>,
 }
 
 /// How a column is compared with a constant. No row without a value passes.

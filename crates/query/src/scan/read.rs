@@ -5,10 +5,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use cardlens_engine::history::change_schema;
 use cardlens_engine::view::{ChangeRow, PAGE_ROWS, Pinned, ViewForm};
 use cardlens_features::WindowRow;
 use datafusion::arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    ArrayRef, Date32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
 };
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -44,16 +45,18 @@ impl Reader {
     pub(crate) fn new(pinned: Arc<Pinned>, scan: Scan) -> Result<Self, Error> {
         let mut left = match scan.relation {
             Stored::Changes => 0..pinned.changes().len(),
+            Stored::Unwritten => 0..pinned.unwritten().len(),
             Stored::Customers | Stored::Categories => 0..pinned.customers(),
         };
         if let Some((from, before)) = scan.rows {
             let place = |row: u64| usize::try_from(row).unwrap_or(usize::MAX).min(left.end);
             left = place(from)..place(before);
         }
+        let by_customer = matches!(scan.relation, Stored::Customers | Stored::Categories);
         let mut predicates = Vec::new();
         for predicate in scan.predicates {
             match &predicate.literal {
-                Literal::Text(id) if scan.relation != Stored::Changes && is_lookup(&predicate) => {
+                Literal::Text(id) if by_customer && is_lookup(&predicate) => {
                     let found = pinned.find(id).filter(|place| left.contains(place));
                     left = found.map_or(0..0, |place| place..place + 1);
                 }
@@ -69,7 +72,8 @@ impl Reader {
         }
         let mut fields = Vec::with_capacity(columns.len());
         for column in &columns {
-            fields.push(Field::new(column, data_type(&pinned, scan.relation, column)?, false));
+            let nullable = scan.relation == Stored::Unwritten;
+            fields.push(Field::new(column, data_type(&pinned, scan.relation, column)?, nullable));
         }
         if scan.relation == Stored::Categories && !pinned.has_categories() {
             let message = "the pin was taken without categories; try again".to_owned();
@@ -113,7 +117,7 @@ impl Reader {
     fn some(&mut self) -> Result<RecordBatch, Error> {
         let from = self.left.start;
         let before = match self.relation {
-            Stored::Changes => from + 1,
+            Stored::Changes | Stored::Unwritten => from + 1,
             _ => self.left.end.min((from / PAGE_ROWS + 1) * PAGE_ROWS),
         };
         self.left.start = before;
@@ -121,6 +125,7 @@ impl Reader {
             Stored::Customers => self.customers(from..before)?,
             Stored::Categories => self.categories(from..before)?,
             Stored::Changes => self.changes(from)?,
+            Stored::Unwritten => self.unwritten(from)?,
         };
         let kept = if self.predicates.is_empty() {
             batch
@@ -176,6 +181,17 @@ impl Reader {
         self.batch(arrays.collect(), count)
     }
 
+    fn unwritten(&self, piece: usize) -> Result<RecordBatch, Error> {
+        let (day, rows) = &self.pinned.unwritten()[piece];
+        let arrays = self.columns.iter().map(|name| -> ArrayRef {
+            match rows.column_by_name(name) {
+                Some(array) => Arc::clone(array),
+                None => Arc::new(Date32Array::from(vec![day.0; rows.num_rows()])),
+            }
+        });
+        self.batch(arrays.collect(), rows.num_rows())
+    }
+
     fn changes(&self, piece: usize) -> Result<RecordBatch, Error> {
         let changes = &self.pinned.changes()[piece];
         let int = |of: fn(&ChangeRow) -> i64| -> ArrayRef {
@@ -183,6 +199,7 @@ impl Reader {
         };
         let arrays = self.columns.iter().map(|name| -> ArrayRef {
             match name.as_str() {
+                "day" => int(|row| i64::from(row.day.0)),
                 "changed_at" => int(|row| row.changed_at),
                 "effective_at" => int(|row| row.effective_at),
                 "axis" => int(|row| row.axis as i64),
@@ -215,7 +232,8 @@ fn is_lookup(predicate: &Predicate) -> bool {
 
 const CATEGORIES: [&str; 7] =
     ["category", "window_days", "txn_count", "gross", "refund", "net", "last_at"];
-const CHANGES: [&str; 12] = [
+const CHANGES: [&str; 13] = [
+    "day",
     "changed_at",
     "effective_at",
     "axis",
@@ -233,6 +251,11 @@ const CHANGES: [&str; 12] = [
 /// Type of a stored column.
 fn data_type(pinned: &Pinned, relation: Stored, column: &str) -> Result<DataType, Error> {
     let known = match (relation, column) {
+        (Stored::Unwritten, "day") => Some(DataType::Date32),
+        (Stored::Unwritten, _) => {
+            let files = change_schema();
+            files.field_with_name(column).ok().map(|field| field.data_type().clone())
+        }
         (_, ID) | (Stored::Changes, "evidence") => Some(DataType::Utf8),
         (Stored::Customers, _) => {
             let mut columns = pinned.layout().columns().iter();

@@ -160,6 +160,7 @@ impl Service {
             open_day: seat.open_day.map(|day| day.0),
             lag_records: seat.lag_records,
             view_bytes: seat.view_bytes as u64,
+            profiled_before: seat.profiled_before.map(|day| day.0),
         }
     }
 
@@ -179,6 +180,7 @@ impl Service {
             position: pinned.position.0,
             customers: pinned.customers() as u64,
             watermark: pinned.watermark.map(|at| at.0),
+            history: pinned.history().map(|cut| (cut.day.0, cut.part)),
         })
     }
 

@@ -6,13 +6,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cardlens_engine::history::{File, Files, Kind, Place};
+use cardlens_model::{Day, PartitionId};
 use cardlens_query::budget::Limits;
 use cardlens_query::budget::guard::Stop;
 use cardlens_query::front::{Caller, Fault, Front, Metrics, Protocol, Role, Roles, surroundings};
 use cardlens_query::relations::{Catalog, Fixed};
 use cardlens_query::{flight_sql, pg};
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Date32Type, Int32Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::ParamValues;
+use datafusion::object_store::ObjectStoreExt;
+use datafusion::object_store::memory::InMemory;
+use datafusion::object_store::path::Path;
+use parquet::arrow::ArrowWriter;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -23,11 +31,63 @@ pub const CUSTOMERS: u32 = 1_000;
 pub async fn front(limits: Limits) -> Front {
     let (config, runtime) = surroundings(&limits).unwrap();
     let fixed = Fixed::sample(CUSTOMERS, 4).unwrap();
-    let catalog = Catalog::fixed(fixed).with_session(config, runtime);
+    let files = history(&Catalog::fixed(Fixed::sample(CUSTOMERS, 4).unwrap())).await;
+    let catalog = Catalog::fixed(fixed).with_session(config, runtime).with_history(Some(files));
     let mut roles = Roles::default();
     roles.add(Role { name: "analyst".into(), ..Role::default() }, "s3cret".into());
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     Front::new(Arc::new(catalog), limits, roles, metrics).await.unwrap()
+}
+
+/// Days of which there are profiles.
+const PROFILED: [&str; 2] = ["2026-02-10", "2026-02-14"];
+
+/// All changes of a catalogue as files, and its customers as profiles of two days.
+async fn history(catalog: &Catalog) -> Files {
+    let store = Arc::new(InMemory::new());
+    let changes = "SELECT partition, day FROM segment_changes GROUP BY 1, 2";
+    for batch in rows(catalog, changes).await {
+        let partitions = batch.column(0).as_primitive::<Int32Type>().values();
+        let days = batch.column(1).as_primitive::<Date32Type>().values();
+        for (partition, day) in partitions.iter().zip(days) {
+            let (file, sql) = (file(*partition, Day(*day), false), Day(*day));
+            let sql = format!(
+                "SELECT * EXCEPT (day) FROM segment_changes \
+                 WHERE partition = {partition} AND day = DATE '{sql}'"
+            );
+            put(&store, Kind::Changes, file, rows(catalog, &sql).await).await;
+        }
+    }
+    for (day, partition) in PROFILED.into_iter().flat_map(|day| (0..4).map(move |it| (day, it))) {
+        let sql = format!(
+            "SELECT c.customer_id, value_tier, value_tier_since, primary_need, needs, \
+             arrow_cast(NULL, 'List(Date32)') AS needs_since, \
+             arrow_cast(NULL, 'List(Float64)') AS needs_score, lifecycle, lifecycle_since, \
+             sequence, rules_version, partition, f.* EXCEPT (customer_id, watermark) \
+             FROM customers c JOIN features f ON c.customer_id = f.customer_id \
+             WHERE partition = {partition}"
+        );
+        let file = file(partition, Day::parse(day).unwrap(), true);
+        put(&store, Kind::Profiles, file, rows(catalog, &sql).await).await;
+    }
+    Files(store)
+}
+
+async fn rows(catalog: &Catalog, sql: &str) -> Vec<RecordBatch> {
+    let statement = catalog.statement().await.unwrap();
+    statement.context().sql(sql).await.unwrap().collect().await.unwrap()
+}
+
+fn file(partition: i32, day: Day, last: bool) -> File {
+    let partition = PartitionId(partition.unsigned_abs());
+    File { partition, place: Place { day, part: 0 }, last }
+}
+
+async fn put(store: &InMemory, kind: Kind, file: File, rows: Vec<RecordBatch>) {
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows[0].schema(), None).unwrap();
+    rows.iter().for_each(|batch| writer.write(batch).unwrap());
+    let path = Path::from(format!("{}/{}", kind.folder(), file.path()));
+    store.put(&path, writer.into_inner().unwrap().into()).await.unwrap();
 }
 
 /// A role that sees everything.

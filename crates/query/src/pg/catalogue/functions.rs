@@ -271,7 +271,7 @@ pub(super) fn of_caller(caller: &Caller) -> Vec<Arc<ScalarUDF>> {
         let lenient = match args.get(1) {
             Some(value) => {
                 let flags = value.to_array(rows)?;
-                flags.as_boolean_opt().is_some_and(|f: &BooleanArray| f.len() > 0 && f.value(0))
+                flags.as_boolean_opt().is_some_and(|f: &BooleanArray| !f.is_empty() && f.value(0))
             }
             None => false,
         };

@@ -1,5 +1,6 @@
 //! Functions of the catalogue: `mcc_category`, and tables that are asked for by argument.
 
+mod as_of;
 mod computed;
 mod explain;
 mod preview;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::plan_err;
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -20,7 +21,7 @@ use datafusion::prelude::{SessionContext, col, lit};
 use datafusion::scalar::ScalarValue;
 
 use super::catalog::Picture;
-use super::provider::ScanTable;
+use super::provider::table_of;
 
 /// A function as clients are told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct FunctionComment {
 }
 
 /// Every function that statements have beyond PostgreSQL's.
-pub const FUNCTIONS: [FunctionComment; 4] = [
+pub const FUNCTIONS: [FunctionComment; 6] = [
     FunctionComment {
         name: "customer_timeline",
         arguments: "customer_id text",
@@ -52,6 +53,20 @@ pub const FUNCTIONS: [FunctionComment; 4] = [
         result: "SETOF record",
         table: true,
         comment: "What every rule says about one customer now, term by term.",
+    },
+    FunctionComment {
+        name: "customers_as_of",
+        arguments: "day date",
+        result: "SETOF record",
+        table: true,
+        comment: "Where every customer stood at the close of a past day.",
+    },
+    FunctionComment {
+        name: "features_as_of",
+        arguments: "day date",
+        result: "SETOF record",
+        table: true,
+        comment: "The features of every customer at the close of a past day.",
     },
     FunctionComment {
         name: "mcc_category",
@@ -76,6 +91,10 @@ pub(super) fn register(context: &SessionContext, picture: &Arc<Picture>) {
         let function = OfOneText { name, make: *make, picture: Arc::clone(picture) };
         context.register_udtf(name, Arc::new(function));
     }
+    for (name, columns) in PAST {
+        let function = as_of::AsOf { name, columns: *columns, picture: Arc::clone(picture) };
+        context.register_udtf(name, Arc::new(function));
+    }
 }
 
 type Make = fn(&Arc<Picture>, &str) -> Result<Arc<dyn TableProvider>>;
@@ -85,6 +104,11 @@ const TABLES: &[(&str, Make)] = &[
     ("explain_customer", explain::table),
     ("preview_rule", preview::table),
 ];
+
+type Columns = fn(&Picture) -> Vec<Field>;
+
+const PAST: &[(&str, Columns)] =
+    &[("customers_as_of", as_of::customers), ("features_as_of", as_of::features)];
 
 /// A table that takes one text.
 struct OfOneText {
@@ -120,7 +144,7 @@ fn timeline(picture: &Arc<Picture>, customer: &str) -> Result<Arc<dyn TableProvi
     let Some(relation) = picture.known.relations.iter().find(|known| known.name == name) else {
         return plan_err!("there is no table {name}");
     };
-    let changes = provider_as_source(Arc::new(ScanTable::new(relation, picture)));
+    let changes = provider_as_source(table_of(relation, picture));
     let columns = ["effective_at", "axis", "change", "from_segment", "to_segment", "cause"];
     let more = ["rule", "since", "sequence", "evidence"];
     let plan = LogicalPlanBuilder::scan(name, changes, None)?
