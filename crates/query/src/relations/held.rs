@@ -54,6 +54,7 @@ impl Held {
             position: pinned.position.0,
             customers: pinned.customers() as u64,
             watermark: pinned.watermark.map(|at| at.0),
+            history: None,
         })
     }
 
@@ -76,5 +77,6 @@ fn state(pinned: &Pinned) -> PartitionState {
         open_day: pinned.open_day.map(|day| day.0),
         lag_records: 0,
         view_bytes: 0,
+        profiled_before: None,
     }
 }
