@@ -31,6 +31,7 @@ pub fn run(engine: &str) -> Result<()> {
     let port = listener.local_addr()?.port();
     let setup = Setup {
         engines: vec![engine.to_owned()],
+        history: None,
         limits: Limits::default(),
         roles: Roles::default(),
         metrics: Metrics::register(&prometheus::Registry::new())?,
