@@ -108,14 +108,14 @@ impl Partition {
         let (mark, position) = (self.mark(), self.position);
         if self.chain.continues() {
             let standings = crate::standings::encode(&self.standings.parts_of(&changed));
-            let (from, journal) = (self.chain.from, self.chain.journal.bytes().to_vec());
+            let (from, journal) = (self.chain.from, self.chain.journal.take().into());
             let state = State::Since { from, journal, slots: changed };
             return Ok(Snapshot { mark, position, state, standings, history });
         }
         let mut table = Vec::new();
         snapshot::encode(&self.table, &mut table);
         let standings = crate::standings::encode(&self.standings.to_parts());
-        Ok(Snapshot { mark, position, state: State::Whole(table), standings, history })
+        Ok(Snapshot { mark, position, state: State::Whole(table.into()), standings, history })
     }
 
     /// What became of a snapshot: its bytes, or nothing when it could not be stored.
@@ -123,7 +123,7 @@ impl Partition {
         let whole = matches!(snapshot.state, State::Whole(_));
         match bytes {
             Some(bytes) => self.chain.linked(whole, snapshot.position, bytes),
-            // The standings that it held are no longer marked as changed.
+            // What it held is no longer noted.
             None => self.chain.restart(),
         }
     }

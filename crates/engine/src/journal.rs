@@ -2,23 +2,39 @@
 //! the days that were closed without one.
 //!
 //! A ledger is a function of the records and the days, so this is all there is to write between
-//! two whole snapshots: a few dozen bytes a record, whatever the size of the state. Read back, it
-//! goes through the table as the records did, but is neither decoded nor judged again.
+//! two whole snapshots: some 30 bytes a record, whatever the size of the state. Read back, it goes
+//! through the table as the records did, but is neither decoded nor judged again. Few bytes matter
+//! twice: they are written for every record, and say how soon a whole snapshot is due again.
 //!
 //! An entry is a tag and its fields, little-endian. Texts other than the customer's id are left
-//! out: nothing but an event needs them, and events of these records are published.
+//! out: nothing but an event needs them, and events of these records are published. A record is
+//! - its marks: category (6 bits), kind (4), channel (3), abroad, recurring, instalments;
+//! - two bytes of the merchant's hash, one of the country, eight of the hash of the id;
+//! - as variable-length numbers (seven bits a byte, the least significant first): twice the length
+//!   of the customer's id, and one more where the record names an original; time in ms since the
+//!   record before it in the run, and what its zone's offset differs by (both signed, folded by
+//!   zigzag); amount;
+//! - the hash of the original, if it names one, and the customer's id, whose hash follows from it.
 
 use cardlens_model::{
-    Batch, Category, Channel, Country, Day, EventTime, Kind, Minor, Span, Transaction,
+    Batch, Category, Channel, Country, DAY_MS, Day, EventTime, Kind, Minor, Span, Transaction,
 };
+use cardlens_wire::customer_hash;
 
 /// Beyond this it is written before its time, to bound memory.
 pub const FULL_BYTES: usize = 64 << 20;
 
-const BATCH: u8 = 1;
+/// 1 was a longer form, whose journals are passed over.
+const BATCH: u8 = 3;
 const CLOSED: u8 = 2;
-/// Bytes of a record before the customer's id.
-const RECORD_BYTES: usize = 58;
+/// Bytes of a record before its variable-length numbers.
+const FIXED_BYTES: usize = 13;
+/// Longest of those.
+const NUMBER_BYTES: usize = 10;
+/// Most bytes of a record before the customer's id.
+const RECORD_BYTES_MAX: usize = FIXED_BYTES + 4 * NUMBER_BYTES + 8;
+/// About what a record takes, its customer's id included.
+const RECORD_BYTES: usize = 36;
 
 /// Entries since the last snapshot.
 #[derive(Debug, Default)]
@@ -35,17 +51,25 @@ pub enum Entry {
     Closed(Day),
 }
 
+/// What a record's times are told from: those of the one before it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    /// Ms since 1970 in UTC.
+    time: i64,
+    /// Ms that the deployment's zone is ahead of UTC.
+    offset: i64,
+}
+
 impl Journal {
     /// Adds the records of a run.
     pub fn batch(&mut self, batch: &Batch) {
         let records = batch.transactions.len();
-        self.bytes.reserve(5 + records * (RECORD_BYTES + 16));
+        self.bytes.reserve(5 + records * RECORD_BYTES);
         self.bytes.push(BATCH);
         self.bytes.extend_from_slice(&u32::try_from(records).unwrap_or(u32::MAX).to_le_bytes());
+        let mut before = Before::default();
         for record in &batch.transactions {
-            let customer = batch.text(record.customer);
-            self.bytes.extend_from_slice(&to_bytes(record));
-            self.bytes.extend_from_slice(customer);
+            put_record(&mut self.bytes, record, batch.text(record.customer), &mut before);
         }
     }
 
@@ -59,6 +83,12 @@ impl Journal {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// All entries so far, and begins anew.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Forgets all entries; some of the room stays.
@@ -90,11 +120,9 @@ pub fn read(bytes: &[u8], each: &mut dyn FnMut(Entry) -> Result<(), String>) -> 
 
 fn read_batch(records: u32, rest: &mut &[u8]) -> Result<Batch, String> {
     let mut batch = Batch::default();
+    let mut before = Before::default();
     for record_idx in 0..records {
-        let bytes: [u8; RECORD_BYTES] = take(rest)?;
-        let (mut record, len) = from_bytes(&bytes).ok_or("a record of a journal is damaged")?;
-        let (customer, after) = rest.split_at_checked(len).ok_or("the journal is cut off")?;
-        *rest = after;
+        let (mut record, customer) = take_record(rest, &mut before)?;
         record.customer = batch.push_text(customer);
         record.record_idx = record_idx;
         batch.transactions.push(record);
@@ -102,72 +130,123 @@ fn read_batch(records: u32, rest: &mut &[u8]) -> Result<Batch, String> {
     Ok(batch)
 }
 
+fn put_record(bytes: &mut Vec<u8>, record: &Transaction, customer: &[u8], before: &mut Before) {
+    let mut fields = [0; RECORD_BYTES_MAX];
+    let mut at = 0;
+    let mut put = |field: &[u8]| {
+        fields[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    };
+    put(&marks(record).to_le_bytes());
+    put(&record.merchant.to_le_bytes());
+    put(&[record.country.0]);
+    put(&record.id_hash.to_le_bytes());
+    let named = record.original_hash != 0;
+    put_number(&mut fields, &mut at, (customer.len() as u64) << 1 | u64::from(named));
+    let local = i64::from(record.day.0) * DAY_MS + i64::from(record.time_of_day);
+    let now = Before { time: record.time.0, offset: local.wrapping_sub(record.time.0) };
+    put_number(&mut fields, &mut at, folded(now.time.wrapping_sub(before.time)));
+    put_number(&mut fields, &mut at, folded(now.offset.wrapping_sub(before.offset)));
+    put_number(&mut fields, &mut at, record.amount.0.cast_unsigned());
+    *before = now;
+    if named {
+        fields[at..at + 8].copy_from_slice(&record.original_hash.to_le_bytes());
+        at += 8;
+    }
+    bytes.extend_from_slice(&fields[..at]);
+    bytes.extend_from_slice(customer);
+}
+
+fn take_record<'a>(
+    rest: &mut &'a [u8],
+    before: &mut Before,
+) -> Result<(Transaction, &'a [u8]), String> {
+    let damaged = || "a record of a journal is damaged".to_owned();
+    let marks = u16::from_le_bytes(take(rest)?);
+    let merchant = u16::from_le_bytes(take(rest)?);
+    let [country] = take(rest)?;
+    let id_hash = u64::from_le_bytes(take(rest)?);
+    let customer = take_number(rest)?;
+    before.time = before.time.wrapping_add(unfolded(take_number(rest)?));
+    before.offset = before.offset.wrapping_add(unfolded(take_number(rest)?));
+    let amount = take_number(rest)?.cast_signed();
+    let original_hash = if customer & 1 == 0 { 0 } else { u64::from_le_bytes(take(rest)?) };
+    let len = usize::try_from(customer >> 1).map_err(|_| damaged())?;
+    let (id, after) = rest.split_at_checked(len).ok_or("the journal is cut off")?;
+    *rest = after;
+    let local = before.time.wrapping_add(before.offset);
+    let day = i32::try_from(local.div_euclid(DAY_MS)).map_err(|_| damaged())?;
+    let kind = Kind::ALL.get(usize::from(marks >> 6 & 15)).ok_or_else(damaged)?;
+    let channel = Channel::ALL.get(usize::from(marks >> 10 & 7)).ok_or_else(damaged)?;
+    let record = Transaction {
+        customer: Span::default(),
+        id: Span::default(),
+        customer_hash: customer_hash(id),
+        id_hash,
+        original_hash,
+        time: EventTime(before.time),
+        day: Day(day),
+        time_of_day: u32::try_from(local.rem_euclid(DAY_MS)).map_err(|_| damaged())?,
+        amount: Minor(amount),
+        category: Category((marks & 63) as u8),
+        kind: *kind,
+        channel: *channel,
+        country: Country(country),
+        merchant,
+        abroad: marks >> 13 & 1 != 0,
+        recurring: marks >> 14 & 1 != 0,
+        instalments: marks >> 15 != 0,
+        record_idx: 0,
+    };
+    Ok((record, id))
+}
+
+/// What has few values, in one number.
+fn marks(record: &Transaction) -> u16 {
+    const { assert!(Category::COUNT <= 64 && Kind::ALL.len() <= 16 && Channel::ALL.len() <= 8) };
+    u16::from(record.category.0)
+        | (record.kind as u16) << 6
+        | (record.channel as u16) << 10
+        | u16::from(record.abroad) << 13
+        | u16::from(record.recurring) << 14
+        | u16::from(record.instalments) << 15
+}
+
+/// Signed numbers so that those near 0 are small: 0, -1, 1, -2, ...
+fn folded(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
+fn unfolded(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+fn put_number(fields: &mut [u8; RECORD_BYTES_MAX], at: &mut usize, mut number: u64) {
+    while number >= 0x80 {
+        fields[*at] = number.to_le_bytes()[0] | 0x80;
+        number >>= 7;
+        *at += 1;
+    }
+    fields[*at] = number.to_le_bytes()[0];
+    *at += 1;
+}
+
+fn take_number(rest: &mut &[u8]) -> Result<u64, String> {
+    let mut number = 0;
+    for place in 0..NUMBER_BYTES {
+        let [byte] = take(rest)?;
+        number |= u64::from(byte & 0x7F) << (7 * place);
+        if byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err("a number of a journal is damaged".to_owned())
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
     let (head, after) = rest.split_first_chunk::<N>().ok_or("the journal is cut off")?;
     *rest = after;
     Ok(*head)
-}
-
-/// Eight bytes each: hashes of customer, id and original, time, amount; four: day, time of day;
-/// one: category, kind, channel, country, marks, and one that is 0; two: merchant, length of the
-/// customer's id.
-fn to_bytes(record: &Transaction) -> [u8; RECORD_BYTES] {
-    let mut bytes = [0; RECORD_BYTES];
-    let mut at = 0;
-    let mut put = |field: &[u8]| {
-        bytes[at..at + field.len()].copy_from_slice(field);
-        at += field.len();
-    };
-    put(&record.customer_hash.to_le_bytes());
-    put(&record.id_hash.to_le_bytes());
-    put(&record.original_hash.to_le_bytes());
-    put(&record.time.0.to_le_bytes());
-    put(&record.amount.0.to_le_bytes());
-    put(&record.day.0.to_le_bytes());
-    put(&record.time_of_day.to_le_bytes());
-    let marks = u8::from(record.abroad)
-        | u8::from(record.recurring) << 1
-        | u8::from(record.instalments) << 2;
-    let (kind, channel) = (record.kind as u8, record.channel as u8);
-    put(&[record.category.0, kind, channel, record.country.0, marks, 0]);
-    put(&record.merchant.to_le_bytes());
-    put(&u16::try_from(record.customer.len).unwrap_or(u16::MAX).to_le_bytes());
-    bytes
-}
-
-fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Option<(Transaction, usize)> {
-    let mut rest = bytes.as_slice();
-    let [customer_hash, id_hash, original_hash, time, amount] = std::array::from_fn(|_| {
-        let field = take::<8>(&mut rest).unwrap_or_default();
-        u64::from_le_bytes(field)
-    });
-    let [day, time_of_day] =
-        std::array::from_fn(|_| u32::from_le_bytes(take::<4>(&mut rest).unwrap_or_default()));
-    let [category, kind, channel, country, marks, zero] = take::<6>(&mut rest).unwrap_or_default();
-    let [merchant, len] =
-        std::array::from_fn(|_| u16::from_le_bytes(take::<2>(&mut rest).unwrap_or_default()));
-    let known = usize::from(category) < Category::COUNT && marks < 8 && zero == 0;
-    let record = Transaction {
-        customer: Span::default(),
-        id: Span::default(),
-        customer_hash,
-        id_hash,
-        original_hash,
-        time: EventTime(time.cast_signed()),
-        day: Day(day.cast_signed()),
-        time_of_day,
-        amount: Minor(amount.cast_signed()),
-        category: Category(category),
-        kind: *Kind::ALL.get(usize::from(kind))?,
-        channel: *Channel::ALL.get(usize::from(channel))?,
-        country: Country(country),
-        merchant,
-        abroad: marks & 1 != 0,
-        recurring: marks & 2 != 0,
-        instalments: marks & 4 != 0,
-        record_idx: 0,
-    };
-    known.then_some((record, usize::from(len)))
 }
 
 #[cfg(test)]
@@ -182,7 +261,7 @@ mod tests {
             batch.transactions.push(Transaction {
                 customer,
                 id,
-                customer_hash: u64::MAX - u64::from(number),
+                customer_hash: customer_hash(batch.text(customer)),
                 id_hash: 7,
                 original_hash: number.into(),
                 time: EventTime(-1 - i64::from(number)),

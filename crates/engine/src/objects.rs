@@ -26,21 +26,23 @@ pub(crate) struct Objects {
 
 impl Objects {
     /// Writes an object, in place of one of that name.
-    pub(crate) async fn write(&self, key: &Path, bytes: Vec<u8>) -> Result<(), Error> {
-        let put = self.put(key, bytes).await;
+    pub(crate) async fn write(&self, key: &Path, payload: PutPayload) -> Result<(), Error> {
+        let put = self.put(key, payload).await;
         put.map_err(|e| Error::caused(format!("write `{key}`"), e))?;
         self.sync(key)
     }
 
-    async fn put(&self, key: &Path, bytes: Vec<u8>) -> object_store::Result<()> {
-        if self.directory.is_some() || bytes.len() <= WHOLE_BYTES_MAX {
-            return self.store.put(key, PutPayload::from(bytes)).await.map(drop);
+    async fn put(&self, key: &Path, payload: PutPayload) -> object_store::Result<()> {
+        if self.directory.is_some() || payload.content_length() <= WHOLE_BYTES_MAX {
+            return self.store.put(key, payload).await.map(drop);
         }
         let upload = self.store.put_multipart(key).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        for part in bytes.chunks(PART_BYTES) {
-            upload.wait_for_capacity(PARTS_MAX).await?;
-            upload.write(part);
+        for mut piece in payload {
+            while !piece.is_empty() {
+                upload.wait_for_capacity(PARTS_MAX).await?;
+                upload.put(piece.split_to(piece.len().min(PART_BYTES)));
+            }
         }
         upload.finish().await.map(drop)
     }

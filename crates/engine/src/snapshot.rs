@@ -17,9 +17,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cardlens_model::{PartitionId, Position};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::objects::Objects;
 use crate::progress::Mark;
@@ -46,14 +47,14 @@ pub(crate) struct Snapshot {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// The table.
-    Whole(Vec<u8>),
+    Whole(Bytes),
     /// The journal since a position, and whose standings are there.
-    Since { from: Position, journal: Vec<u8>, slots: Vec<u32> },
+    Since { from: Position, journal: Bytes, slots: Vec<u32> },
 }
 
 impl Snapshot {
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mark = self.mark.to_text();
+    /// The frame in pieces, so that a large state need not be copied.
+    pub(crate) fn to_pieces(&self) -> [Bytes; 3] {
         let (from, state, slots) = match &self.state {
             State::Whole(table) => (Vec::new(), table, Vec::new()),
             State::Since { from, journal, slots } => {
@@ -61,25 +62,27 @@ impl Snapshot {
                 (from.0.to_le_bytes().to_vec(), journal, slots)
             }
         };
-        let size = 128 + mark.len() + state.len() + slots.len() + self.standings.len();
-        let size = size + self.history.len();
-        let mut bytes = Vec::with_capacity(size);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&self.position.0.to_le_bytes());
-        let history = Some(&self.history[..]).filter(|history| !history.is_empty());
-        let parts = [mark.as_bytes(), &from, state, &slots, &self.standings];
-        for part in parts.into_iter().chain(history) {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part);
+        let mut before = Vec::new();
+        before.extend_from_slice(MAGIC);
+        before.extend_from_slice(&VERSION.to_le_bytes());
+        before.extend_from_slice(&self.position.0.to_le_bytes());
+        put_part(&mut before, self.mark.to_text().as_bytes());
+        put_part(&mut before, &from);
+        before.extend_from_slice(&(state.len() as u64).to_le_bytes());
+        let mut after = Vec::with_capacity(32 + slots.len() + self.standings.len());
+        put_part(&mut after, &slots);
+        put_part(&mut after, &self.standings);
+        if !self.history.is_empty() {
+            put_part(&mut after, &self.history);
         }
-        let checksum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        bytes
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&before), state);
+        let checksum = crc32c::crc32c_append(checksum, &after);
+        after.extend_from_slice(&checksum.to_le_bytes());
+        [before.into(), state.clone(), after.into()]
     }
 
-    /// Reads what [`Snapshot::to_bytes`] wrote, or says what is wrong with it.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads a frame, or says what is wrong with it.
+    pub(crate) fn from_bytes(bytes: &Bytes) -> Result<Self, String> {
         let (body, checksum) = bytes.split_last_chunk::<4>().ok_or("it is cut off")?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
             return Err("the checksum does not match".into());
@@ -92,7 +95,7 @@ impl Snapshot {
         let position = Position(i64::from_le_bytes(take::<8>(&mut rest)?));
         let mark = String::from_utf8_lossy(part(&mut rest)?).into_owned();
         let mark = Mark::parse(&mark).ok_or("its mark cannot be read")?;
-        let (mut from, state) = (part(&mut rest)?, part(&mut rest)?.to_vec());
+        let (mut from, state) = (part(&mut rest)?, bytes.slice_ref(part(&mut rest)?));
         let (slots, standings) = (part(&mut rest)?, part(&mut rest)?.to_vec());
         let history = if rest.is_empty() { Vec::new() } else { part(&mut rest)?.to_vec() };
         if !rest.is_empty() {
@@ -108,6 +111,11 @@ impl Snapshot {
         };
         Ok(Self { mark, position, state, standings, history })
     }
+}
+
+fn put_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(part);
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
@@ -188,11 +196,11 @@ impl SnapshotStore {
     /// Stores a snapshot and, with a whole one, removes generations that are no longer kept.
     /// Returns its bytes.
     pub(crate) fn put(&self, partition: PartitionId, snapshot: &Snapshot) -> Result<u64, Error> {
-        let bytes = snapshot.to_bytes();
-        let size = bytes.len() as u64;
+        let payload = PutPayload::from_iter(snapshot.to_pieces());
+        let size = payload.content_length() as u64;
         let whole = matches!(snapshot.state, State::Whole(_));
         let key = Self::key(partition, snapshot.position, whole);
-        self.runtime.block_on(self.objects.write(&key, bytes))?;
+        self.runtime.block_on(self.objects.write(&key, payload))?;
         if whole {
             self.prune(partition)?;
         }
@@ -285,26 +293,29 @@ mod tests {
     }
 
     fn whole(position: i64) -> Snapshot {
-        snapshot(position, State::Whole(vec![1; 40]))
+        snapshot(position, State::Whole(vec![1; 40].into()))
     }
 
     fn since(from: i64, position: i64) -> Snapshot {
-        let (journal, slots) = (vec![7; 20], vec![0, 9]);
+        let (journal, slots) = (vec![7; 20].into(), vec![0, 9]);
         snapshot(position, State::Since { from: Position(from), journal, slots })
     }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_found() {
         for snapshot in [whole(7), since(3, 7)] {
-            let bytes = snapshot.to_bytes();
-            assert_eq!(Snapshot::from_bytes(&bytes), Ok(snapshot));
+            let bytes = snapshot.to_pieces().concat();
+            assert_eq!(Snapshot::from_bytes(&bytes.clone().into()), Ok(snapshot));
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert!(Snapshot::from_bytes(&flipped).is_err(), "bit {bit}");
+                assert!(Snapshot::from_bytes(&flipped.into()).is_err(), "bit {bit}");
             }
             for len in 0..bytes.len() {
-                assert!(Snapshot::from_bytes(&bytes[..len]).is_err(), "cut to {len}");
+                assert!(
+                    Snapshot::from_bytes(&bytes[..len].to_vec().into()).is_err(),
+                    "cut to {len}"
+                );
             }
         }
     }
@@ -313,7 +324,7 @@ mod tests {
     fn large_ones_go_in_parts() {
         let store = SnapshotStore::remote(&Remote::parse("memory:///here").unwrap(), 3).unwrap();
         let large = vec![1; WHOLE_BYTES_MAX + PART_BYTES + 1];
-        let large = snapshot(9, State::Whole(large));
+        let large = snapshot(9, State::Whole(large.into()));
         let stored = store.put(PartitionId(0), &large).unwrap();
         let listed = store.list(PartitionId(0)).unwrap();
         assert_eq!(listed.iter().map(|stored| stored.bytes).collect::<Vec<_>>(), [stored]);
