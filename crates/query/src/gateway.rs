@@ -2,7 +2,8 @@
 //!
 //! Protocols share the runtime that calls [`serve`]; statements have one of their own. Until the
 //! engines have been heard of nothing is accepted, so that a client never meets a gateway that
-//! knows no relation.
+//! knows no relation. Limits keep what statements may ask of the planner; should it nevertheless
+//! never return, the gateway ends itself for its supervisor to start anew: it holds nothing.
 
 use std::io;
 use std::net::TcpListener;
@@ -20,6 +21,10 @@ use crate::{flight_sql, pg};
 
 /// Wait between two attempts to hear of the engines.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Longest time that the threads for statements may take nothing up: far more than planning within
+/// the limits takes, or a step of a plan.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a gateway is made of.
 pub struct Setup {
@@ -50,7 +55,7 @@ pub struct Setup {
 /// Serves until told to stop. `heard` is told why the gateway is not ready, and of its being so.
 ///
 /// # Errors
-/// A listener fails, or a front cannot be made at all.
+/// A listener fails, or statements do not come to an end.
 pub async fn serve(
     setup: Setup,
     mut stop: watch::Receiver<bool>,
@@ -81,8 +86,14 @@ pub async fn serve(
     };
     heard(None);
     let wire = postgres(&setup, Arc::clone(&front), stop.clone());
-    let flight = flight(&setup, front, stop);
-    tokio::try_join!(wire, flight).map(drop)
+    let flight = flight(&setup, Arc::clone(&front), stop);
+    tokio::select! {
+        served = async { tokio::try_join!(wire, flight) } => served.map(drop),
+        () = front.stuck(PATIENCE) => Err(io::Error::other(format!(
+            "statements have kept every thread busy for {} s without a pause",
+            PATIENCE.as_secs()
+        ))),
+    }
 }
 
 async fn postgres(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>) -> io::Result<()> {

@@ -186,6 +186,13 @@ impl Front {
         }
     }
 
+    /// Returns once the threads for statements have taken nothing up for so long.
+    pub(crate) async fn stuck(&self, patience: Duration) {
+        while tokio::time::timeout(patience, self.aside(async { Ok(()) })).await.is_ok() {
+            tokio::time::sleep(patience / 4).await;
+        }
+    }
+
     fn start<T: Send + 'static>(
         &self,
         tasks: &mut JoinSet<T>,
@@ -290,5 +297,37 @@ impl Drop for Waiting<'_> {
 impl From<crate::Error> for Fault {
     fn from(error: crate::Error) -> Self {
         Self::new(State::Engine, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::relations::Fixed;
+
+    #[tokio::test]
+    async fn threads_that_never_return_are_noticed() {
+        let (config, runtime) = surroundings(&Limits::default()).unwrap();
+        let fixed = Fixed::sample(10, 1).unwrap();
+        let catalog = Arc::new(Catalog::fixed(fixed).with_session(config, runtime));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let made = Front::new(catalog, Limits::default(), Roles::default(), metrics);
+        let front = made.await.unwrap();
+        let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
+        assert!(tokio::time::timeout(short, front.stuck(long)).await.is_err());
+        let over = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads() {
+            let over = Arc::clone(&over);
+            front.queries.as_ref().unwrap().spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(short);
+                }
+            });
+        }
+        let noticed = tokio::time::timeout(long, front.stuck(short)).await;
+        over.store(true, Ordering::Relaxed);
+        noticed.unwrap();
     }
 }
