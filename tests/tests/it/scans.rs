@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cardlens_model::PartitionId;
 use cardlens_query::relations::{Catalog, Options, Statement};
+use cardlens_query::scan::describe;
 use cardlens_query::{Action, Error};
 use cardlens_tests::live::{now, pause};
-use cardlens_tests::readers::{Engine, Stage, records};
+use cardlens_tests::readers::{Engine, Stage, WINDOWS, records};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -266,4 +267,39 @@ async fn an_engine_that_was_given_nothing_yet_is_no_empty_table() {
         assert!(matches!(cause(&error), Error::NotJoined), "{error}");
         assert_eq!(cause(&error).action(), Action::Retry);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pins_read_in_place_answer_as_endpoints_do() {
+    let (stage, engines, catalog) = two().await;
+    let mut pins = Vec::new();
+    for desk in engines.iter().map(|engine| &engine.desk) {
+        for seat in desk.seats().0 {
+            pins.push(desk.pin(seat.partition, seat.epoch, true).await.unwrap().1);
+        }
+    }
+    let layout = engines[0].desk.layout();
+    let description = describe(&stage.deployment, &stage.shared, layout, (&WINDOWS, 2));
+    let held = Catalog::held(description, pins);
+    let in_place = held.statement().await.unwrap();
+    let shown = |batches: &[RecordBatch]| pretty_format_batches(batches).unwrap().to_string();
+    for sql in QUERIES {
+        let asked = catalog.statement().await.unwrap();
+        let expected = shown(&ask(&asked, sql).await);
+        assert_eq!(shown(&ask(&in_place, sql).await), expected, "{sql}");
+    }
+    // What streams in later is not seen, by whoever reads them.
+    let before = in_place.positions();
+    records(11, 400, 9_000)[6_000..].iter().for_each(|record| stage.append(record));
+    settled(&stage);
+    let positions = async |catalog: &Catalog| {
+        let statement = catalog.statement().await.unwrap();
+        ask(&statement, QUERIES[5]).await;
+        statement.positions()
+    };
+    let started = now();
+    while positions(&catalog).await == before {
+        assert!(started.elapsed() < Duration::from_secs(30), "later records are not seen");
+    }
+    assert_eq!(positions(&held).await, before);
 }

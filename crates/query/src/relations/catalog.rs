@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cardlens_engine::history::Files;
+use cardlens_engine::view::Pinned;
 use cardlens_features::{FeatureInfo, Plan, catalog as features};
 use cardlens_lens::{Lens, RuleSet};
 use cardlens_model::{CategoryTable, Problem};
@@ -18,9 +19,11 @@ use futures::stream::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use super::backend::{Backend, Board, Engines, Rows};
+use super::backend::{Backend, Board, Rows};
 use super::definitions::{self, Definition};
+use super::engines::Engines;
 use super::fixed::Fixed;
+use super::held::Held;
 use super::queries::QueryRow;
 use super::schema::RelationSchema;
 use super::shape::Meaning;
@@ -84,6 +87,13 @@ impl Catalog {
     #[must_use]
     pub fn new(engines: Vec<String>) -> Self {
         Self::with(Backend::Engines(Arc::new(Engines::new(engines))))
+    }
+
+    /// The catalogue of partitions that this process holds still itself, read without an endpoint:
+    /// what rows cost apart from their way. A statement reads exactly these pins.
+    #[must_use]
+    pub fn held(description: Description, pins: Vec<Arc<Pinned>>) -> Self {
+        Self::with(Backend::Held(Arc::new(Held::new(Arc::new(description), pins))))
     }
 
     /// The catalogue of the customers of some rows in memory: for tests.
@@ -405,11 +415,11 @@ impl Picture {
     }
 
     async fn take_notes(&self) -> Result<Vec<(usize, Notes)>, Error> {
-        let engines = 0..self.board.instances.len();
-        let each = join_all(engines.map(|engine| self.backend.notes(engine))).await;
+        let engines = || self.board.instances.iter().map(|instance| instance.engine);
+        let each = join_all(engines().map(|engine| self.backend.notes(engine))).await;
         let mut taken = Vec::new();
         let mut gaps = Vec::new();
-        for (engine, notes) in each.into_iter().enumerate() {
+        for (engine, notes) in engines().zip(each) {
             match notes {
                 Ok(notes) => taken.push((engine, notes)),
                 Err(error) if self.partial => gaps.push(error.to_string()),

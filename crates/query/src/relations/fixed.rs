@@ -69,7 +69,7 @@ impl Fixed {
         };
         Board {
             description: Arc::clone(&self.description),
-            instances: vec![Instance { address: "memory".into(), answer: Ok(answer) }],
+            instances: vec![Instance { engine: 0, address: "memory".into(), answer: Ok(answer) }],
             partitions: self.partitions.iter().map(|it| (0, it.state.clone())).collect(),
             partitions_all: u32::try_from(self.partitions.len()).ok(),
         }

@@ -9,9 +9,11 @@
 mod backend;
 mod catalog;
 mod definitions;
+mod engines;
 mod explode;
 mod fixed;
 mod functions;
+mod held;
 mod notes;
 mod ops;
 mod past;

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::error::Result;
 
+use super::backend::Instance;
 use super::catalog::Picture;
 use super::definitions::batch;
 use super::notes::{DEAD_LETTERS, DECISIONS, REJECTED, SNAPSHOTS};
@@ -142,11 +143,13 @@ fn partitions(picture: &Picture) -> Result<RecordBatch> {
 
 fn instances(picture: &Picture) -> Result<RecordBatch> {
     let all = &picture.board.instances;
-    let owned =
-        |place: usize| picture.board.partitions.iter().filter(move |(engine, _)| *engine == place);
-    let counts = (0..all.len()).map(|place| i32::try_from(owned(place).count()).ok());
-    let customers = (0..all.len()).map(|place| {
-        let sum: u64 = owned(place).map(|(_, state)| state.customers).sum();
+    let owned = |it: &Instance| {
+        let engine = it.engine;
+        picture.board.partitions.iter().filter(move |(owner, _)| *owner == engine)
+    };
+    let counts = all.iter().map(|it| i32::try_from(owned(it).count()).ok());
+    let customers = all.iter().map(|it| {
+        let sum: u64 = owned(it).map(|(_, state)| state.customers).sum();
         i64::try_from(sum).ok()
     });
     let answer = |at: usize| all[at].answer.as_ref().ok();

@@ -19,4 +19,5 @@ pub use protocol::{
     PartitionState, Pin, PinRequest, Predicate, RuleDescription, Scan, SnapshotNote,
     StageDescription, Stored, StoredColumn,
 };
+pub(crate) use read::Reader;
 pub use server::{Endpoint, Setup};

@@ -24,7 +24,7 @@ const PAGES: usize = 8;
 const ID: &str = "customer_id";
 
 /// A scan under way.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     pinned: Arc<Pinned>,
     relation: Stored,
     /// Columns of batches, those that are only compared at the end.
@@ -42,7 +42,7 @@ fn wrong(error: ArrowError) -> Error {
 }
 
 impl Reader {
-    pub(super) fn new(pinned: Arc<Pinned>, scan: Scan) -> Result<Self, Error> {
+    pub(crate) fn new(pinned: Arc<Pinned>, scan: Scan) -> Result<Self, Error> {
         let mut left = match scan.relation {
             Stored::Changes => 0..pinned.changes().len(),
             Stored::Unwritten => 0..pinned.unwritten().len(),
@@ -96,7 +96,7 @@ impl Reader {
     }
 
     /// The next rows; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         let mut batches = Vec::new();
         for _ in 0..PAGES {
             if self.left.is_empty() || self.limit == 0 {
