@@ -3,6 +3,8 @@
 
 pub mod backtest;
 pub mod broker;
+pub mod clocked;
+pub mod hostile;
 pub mod live;
 pub mod objects;
 pub mod proxy;

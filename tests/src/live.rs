@@ -171,16 +171,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway over the scan endpoints at some ports; clients that come before it is ready
-    /// have to wait.
+    /// Starts a gateway over some scan endpoints, with lines for `[sql]`; clients that come before it
+    /// is ready have to wait.
     #[must_use]
-    pub fn start(folder: &Path, engines: &[u16], pgwire: u16) -> Self {
-        let addresses: Vec<String> =
-            engines.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    pub fn start(folder: &Path, engines: &[String], pgwire: u16, sql: &str) -> Self {
         let config = folder.join("gateway.toml");
         let text = format!(
-            "[gateway]\nengines = {addresses:?}\n[sql]\npgwire = \"127.0.0.1:{pgwire}\"\n\
-             flight = \"\"\n[http]\ngateway = \"\"\n"
+            "[gateway]\nengines = {engines:?}\n[sql]\npgwire = \"127.0.0.1:{pgwire}\"\n\
+             flight = \"\"\n{sql}[http]\ngateway = \"\"\n"
         );
         std::fs::write(&config, text).unwrap();
         let log = folder.join("gateway.log");

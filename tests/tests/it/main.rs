@@ -13,6 +13,7 @@ mod demo;
 mod expected;
 mod golden;
 mod history;
+mod hostile;
 mod needs;
 mod objects;
 mod scans;

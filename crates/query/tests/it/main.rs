@@ -9,7 +9,6 @@
 mod clients;
 mod cookbook;
 mod drivers;
-mod hostile;
 mod papers;
 mod psql;
 mod roles;

@@ -307,7 +307,8 @@ fn answers_are_right_or_errors_while_partitions_move() {
     let file = configuration(folder.path(), &broker, &settings);
     let [first, second, pgwire] = [(); 3].map(|()| free_ports().unwrap());
     // The gateway may be there before the engines.
-    let gateway = Gateway::start(folder.path(), &[first[1], second[1]], pgwire[0]);
+    let engines = [first[1], second[1]].map(|port| format!("127.0.0.1:{port}"));
+    let gateway = Gateway::start(folder.path(), &engines, pgwire[0], "");
     let mut one = Instance::start_scanned("one", folder.path(), &file, first);
     let mut two = Instance::start_scanned("two", folder.path(), &file, second);
     let mut analyst = Analyst::connect(pgwire[0], &gateway);
