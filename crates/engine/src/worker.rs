@@ -172,8 +172,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 
     fn poll(&mut self) -> Result<bool, Error> {
-        let reading = self.setup.readers.as_ref().is_some_and(Readers::busy);
-        let wait = if self.busy() || reading { Duration::ZERO } else { self.until_due() };
+        let wait = if self.busy() { Duration::ZERO } else { self.until_due() };
+        let wait = self.setup.readers.as_ref().map_or(wait, |readers| readers.pause(wait));
         let now = self.clock.elapsed();
         match self.source.poll(wait) {
             Ok(Polled::Records { partition, records, next }) => {
@@ -288,6 +288,10 @@ impl<S: Source, K: Sink> Worker<S, K> {
             self.source.resume(id, partition.position)?;
             Ok(partition)
         });
+        if restored.is_err() {
+            // It is restored anew, or not at all.
+            self.publisher.outputs.retain(|partition| partition != id);
+        }
         let now = self.clock.elapsed();
         let took = now.saturating_sub(started).as_secs_f64();
         self.setup.metrics.recovery_seconds.set(took);
@@ -342,6 +346,8 @@ impl<S: Source, K: Sink> Worker<S, K> {
         error!(partition = id.0, reason = reason.name(), "{error}");
         self.restoring.remove(&id);
         self.owned.remove(&id);
+        // Its position is committed no more, so its records come again: all they said does too.
+        self.publisher.outputs.retain(|partition| partition != id);
         if let Some(readers) = &mut self.setup.readers {
             readers.gone(id, true);
         }

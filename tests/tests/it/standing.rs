@@ -9,7 +9,7 @@ use std::time::Duration;
 use cardlens::generator::Generator;
 use cardlens_engine::{
     Bounds, Clock, Committed, Deployment, EachPublished, Error, Fault, Health, LogSink, LogSource,
-    News, Polled, Source, Worker,
+    News, Polled, Source, Topic, Worker,
 };
 use cardlens_model::{Day, PartitionId, Position, Record};
 use cardlens_tests::backtest::default_rules;
@@ -131,6 +131,8 @@ impl Bench {
         let mut setup = sim.setup(store);
         setup.clock = Box::new(clock.clone());
         setup.pace.memory_limit = memory_limit;
+        setup.pace.commit_interval = Duration::from_millis(500);
+        setup.pace.transaction_records_max = 100_000;
         let heard = Arc::clone(&news);
         setup.health = Box::new(move |news| heard.lock().unwrap().push(news));
         let worker = Worker::new(source, sink, setup);
@@ -228,4 +230,21 @@ fn too_much_state_stops_the_intake_until_partitions_leave() {
     bench.sim.log.assign(&[&[]]);
     let said = bench.steps(2, 10);
     assert_eq!(said, [News::Partition(HERE, None), News::Full(None), News::Joined]);
+}
+
+#[test]
+fn a_partition_that_stops_takes_along_what_is_not_committed() {
+    let store = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(store.path(), None);
+    bench.start();
+    // Records are taken and nothing is committed while the clock stands.
+    bench.steps(5, 0);
+    bench.sim.log.truncate_before(HERE, Position(1_900));
+    let said = bench.steps(2, 0);
+    assert!(matches!(said[..], [News::Partition(HERE, Some(Health::Stopped(_)))]), "{said:?}");
+    bench.steps(5, 10);
+    for topic in Topic::ALL {
+        let outputs = bench.sim.log.read(topic);
+        assert!(outputs.is_empty(), "{topic:?}: {} of records that come again", outputs.len());
+    }
 }

@@ -21,6 +21,9 @@ use crate::history::Past;
 use crate::partition::{Partition, SLICE};
 use crate::snapshot::Snapshot;
 
+/// Longest wait for records while somebody reads: the next look-up may wait as long for the worker.
+const ATTENDED: Duration = Duration::from_millis(2);
+
 /// A view under way.
 struct Kept {
     view: LiveView,
@@ -107,9 +110,16 @@ impl Readers {
         self.desk.update(partition, |seat| seat.lag_records = records);
     }
 
-    /// Whether a view has more to do than to wait for the next commit.
-    pub(crate) fn busy(&self) -> bool {
-        self.kept.values().any(|kept| kept.round.is_some() && !kept.near)
+    /// How long the worker may wait for records, of a time: not at all while a view has more to do
+    /// than to wait for the next commit, and not long while somebody reads.
+    pub(crate) fn pause(&self, most: Duration) -> Duration {
+        if self.kept.values().any(|kept| kept.round.is_some() && !kept.near) {
+            Duration::ZERO
+        } else if self.kept.is_empty() {
+            most
+        } else {
+            most.min(ATTENDED)
+        }
     }
 
     /// Whether a view waits for the next commit.
