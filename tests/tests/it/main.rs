@@ -9,6 +9,7 @@
 
 mod broker;
 mod crash;
+mod damaged;
 mod demo;
 mod expected;
 mod golden;

@@ -14,7 +14,7 @@ use super::csv::CsvLayout;
 use super::lines::{Lines, open};
 use super::partition_of;
 use crate::decode::Format;
-use crate::{Bounds, Committed, EachPublished, Error, Polled, Source};
+use crate::{Action, Bounds, Committed, EachPublished, Error, Polled, Source};
 
 /// Records in one run handed to the worker.
 const RUN_MAX: usize = 4_096;
@@ -247,9 +247,9 @@ impl Source for FileSource {
                 return Ok(self.run(partition));
             }
             let Some(lines) = &mut self.lines else { return Ok(Polled::Ended) };
-            lines.next_chunk(&mut self.ranges)?;
+            lines.next_chunk(&mut self.ranges).map_err(for_good)?;
             if self.ranges.is_empty() {
-                if !self.open_next()? {
+                if !self.open_next().map_err(for_good)? {
                     return Ok(Polled::Ended);
                 }
                 continue;
@@ -307,12 +307,24 @@ impl Source for FileSource {
     fn close(&mut self) {}
 }
 
+/// What cannot be read of a file now cannot be read later, and a file with a part left out would look
+/// like a whole one.
+fn for_good(error: Error) -> Error {
+    match error.action() {
+        Action::Retry => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            Error::Setup(format!("{error}: {}", cause.unwrap_or_default()))
+        }
+        _ => error,
+    }
+}
+
 fn kind_of(path: &Path) -> Kind {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
     let name = name.unwrap_or_default();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     match name.rsplit('.').next() {
-        Some("csv" | "tsv" | "txt") => Kind::Csv,
+        Some("csv" | "txt") => Kind::Csv,
         Some("parquet") => Kind::Parquet,
         _ => Kind::Json,
     }
