@@ -37,6 +37,10 @@ pub fn corpus() -> Vec<String> {
             all.push(format!("{before}{}{after}", each.repeat(n)));
         }
     }
+    // Words that end or begin something are names behind a period.
+    for (word, n) in [("end", 30), ("values", 30), ("from", 30), ("select", 45)] {
+        all.push(format!("select {}1{}", format!("coalesce(v.{word},").repeat(n), ")".repeat(n)));
+    }
     for n in [5, 10, 20, 30, 40, 49, 51, 100, 200, 1_000, 5_000] {
         for (open, inside, close) in [
             ("(", "1", ")"),
@@ -91,6 +95,22 @@ fn growing() -> Vec<String> {
         all.push(format!("select string_agg(repeat(customer_id, {n}), ',') from customers"));
         all.push(format!("select array_agg(repeat(customer_id, {n})) from customers"));
     }
+    for call in [
+        "length(array_to_string(range(0, 1000000), repeat('x', 16000000)))",
+        "length(concat_ws(repeat('x', 33000000), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))",
+        "array_length(array_replace_n(array_repeat('a', 1000000), 'a', repeat('x', 16000000), \
+         1000000))",
+        "arrow_cast(null, 'FixedSizeBinary(2000000000)')",
+        "arrow_cast(repeat('x', 33000000), 'LargeUtf8')",
+        "levenshtein(repeat('x', 8000000), repeat('y', 8000000))",
+    ] {
+        all.push(format!("select {call} from customers"));
+    }
+    all.push(
+        "select approx_percentile_cont(0.5, 4000000000) within group (order by txn_30d) \
+         from customers"
+            .to_owned(),
+    );
     for n in [4, 10, 20, 40, 60] {
         let part = |at: usize| format!(", a{} as (select s||s as s from a{at})", at + 1);
         let parts: String = (0..n).map(part).collect();

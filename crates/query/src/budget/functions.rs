@@ -54,14 +54,12 @@ const SCALAR: &[&str] = &[
     "array_repeat",
     "array_replace",
     "array_replace_all",
-    "array_replace_n",
     "array_reverse",
     "array_slice",
     "array_sort",
     "array_sum",
     "array_to_string",
     "array_union",
-    "arrow_cast",
     "arrow_typeof",
     "ascii",
     "asin",
@@ -110,7 +108,6 @@ const SCALAR: &[&str] = &[
     "lcm",
     "least",
     "left",
-    "levenshtein",
     "ln",
     "log",
     "log10",
@@ -189,7 +186,6 @@ const AGGREGATE: &[&str] = &[
     "approx_distinct",
     "approx_median",
     "approx_percentile_cont",
-    "approx_percentile_cont_with_weight",
     "array_agg",
     "avg",
     "bit_and",
@@ -249,10 +245,10 @@ const GROWING: &[(&str, Growth)] = &[
     ("array_repeat", Growth::Times),
     ("array_replace", Growth::Sum),
     ("array_replace_all", Growth::Replace),
-    ("array_to_string", Growth::Sum),
+    ("array_to_string", Growth::Join),
     ("array_union", Growth::Sum),
     ("concat", Growth::Sum),
-    ("concat_ws", Growth::Sum),
+    ("concat_ws", Growth::Between),
     ("generate_series", Growth::Range),
     ("json_build_object", Growth::Sum),
     ("lpad", Growth::Pad),
@@ -327,6 +323,12 @@ impl Functions {
                 }
                 None => Transformed::no(Expr::ScalarFunction(call)),
             }),
+            // The third argument is how many centroids are kept, for which there is room at once.
+            Expr::AggregateFunction(call)
+                if call.func.name() == "approx_percentile_cont" && call.params.args.len() > 2 =>
+            {
+                Err(refused("approx_percentile_cont of a number of centroids").into())
+            }
             Expr::AggregateFunction(mut call) => Ok(match self.aggregate(&call.func)? {
                 Some(bounded) => {
                     call.func = bounded;

@@ -99,6 +99,10 @@ impl Groups {
                 let (mut carried, mut customer) = (Vec::new(), None);
                 for side in [join.left.as_ref(), join.right.as_ref()] {
                     if !one_by_one(side) {
+                        // What it says of groups would be a value of single rows here.
+                        if of_customers(side) {
+                            return Err(self.refused("joins groups to single customers").into());
+                        }
                         carried.push(side.clone());
                         continue;
                     }
@@ -114,9 +118,14 @@ impl Groups {
         }
     }
 
-    /// Customers may be joined by their ids, and with what is no customer.
+    /// Customers may be joined with themselves by their ids, and with what is no customer: among
+    /// pairs of customers a group of many may show one of them.
     fn joins_customers_only(&self, join: &Join) -> Result<()> {
         let id = |side: &Expr| matches!(side, Expr::Column(column) if column.name == CUSTOMER);
+        let both = one_by_one(&join.left) && one_by_one(&join.right);
+        if both && !join.on.iter().any(|(left, right)| id(left) && id(right)) {
+            return Err(self.refused("pairs customers with one another").into());
+        }
         for (left, right) in &join.on {
             if !(id(left) && id(right)) {
                 self.names_nobody(left)?;
@@ -190,6 +199,11 @@ fn one_by_one(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Whether anything here is read of customers.
+fn of_customers(plan: &LogicalPlan) -> bool {
+    reads_customers(plan) || plan.inputs().into_iter().any(of_customers)
+}
+
 impl AnalyzerRule for Groups {
     fn name(&self) -> &'static str {
         "cardlens_groups"
@@ -201,6 +215,8 @@ impl AnalyzerRule for Groups {
                 let counted = self.aggregate(aggregate)?;
                 Ok(Transformed::new(counted, true, TreeNodeRecursion::Jump))
             }
+            // It tells how many rows every step of a plan had.
+            LogicalPlan::Analyze(_) => Err(self.refused("asks how it would be answered").into()),
             plan if reads_customers(&plan) => Err(self.refused("shows single customers").into()),
             plan => Ok(Transformed::no(plan)),
         })

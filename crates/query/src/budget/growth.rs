@@ -39,6 +39,10 @@ pub enum Growth {
     Replace,
     /// From the first argument to the second in steps of the third.
     Range,
+    /// The elements of the first argument, the second between them, the third for those that miss.
+    Join,
+    /// All arguments, with the first between them.
+    Between,
 }
 
 /// A function that is measured before it is called.
@@ -81,6 +85,14 @@ impl Bounded {
                 let to = args.args.len().saturating_sub(1).min(2);
                 total(&|row| (arg(0).at(row) + 1).saturating_mul(arg(to).at(row) + 1))
             }
+            Growth::Join => total(&|row| {
+                let each = arg(1).at(row).saturating_add(arg(2).at(row)).saturating_add(1);
+                (arg(0).at(row) + 1).saturating_mul(each)
+            }),
+            Growth::Between => total(&|row| {
+                let between = arg(0).at(row).saturating_mul(sizes.len() as u64);
+                sizes.iter().fold(between, |sum, size| sum.saturating_add(size.at(row)))
+            }),
             Growth::Range => {
                 let (start, stop) = match (signed(args, 0)?, signed(args, 1)?) {
                     (Some(start), Some(stop)) => (start, stop),

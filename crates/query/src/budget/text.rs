@@ -87,28 +87,35 @@ fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
                 level.list += 1;
                 level.chain = 0;
             }
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::CASE => levels.push(Level::within(calls)),
-                Keyword::END => close(&mut levels),
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
-                    *level = Level::within(calls);
+            // Behind a period any word is a name.
+            Token::Word(word)
+                if word.quote_style.is_none() && !matches!(before, Some(Token::Period)) =>
+            {
+                match word.keyword {
+                    Keyword::CASE => levels.push(Level::within(calls)),
+                    Keyword::END => close(&mut levels),
+                    Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
+                        *level = Level::within(calls);
+                    }
+                    Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
+                        arms += 1;
+                        *level = Level::within(calls);
+                    }
+                    Keyword::AND
+                    | Keyword::OR
+                    | Keyword::NOT
+                    | Keyword::LIKE
+                    | Keyword::ILIKE
+                    | Keyword::BETWEEN
+                    | Keyword::IN
+                    | Keyword::IS
+                    | Keyword::WHEN => level.chain += 1,
+                    Keyword::AS => {
+                        arms += usize::from(tokens.peek().is_some_and(|next| part(next)))
+                    }
+                    _ => {}
                 }
-                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
-                    arms += 1;
-                    *level = Level::within(calls);
-                }
-                Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::BETWEEN
-                | Keyword::IN
-                | Keyword::IS
-                | Keyword::WHEN => level.chain += 1,
-                Keyword::AS => arms += usize::from(tokens.peek().is_some_and(|next| part(next))),
-                _ => {}
-            },
+            }
             // Its planning grows with the cube of its length.
             Token::StringConcat => level.chain += 3,
             token if operator(token) => level.chain += 1,

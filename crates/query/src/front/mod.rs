@@ -42,6 +42,7 @@ use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 pub use command::{Command, Copy, CopyFormat, command};
 pub use fault::{Fault, State};
@@ -58,7 +59,7 @@ use activity::Activity;
 
 use crate::budget::Limits;
 use crate::pg::catalogue::Catalogue;
-use crate::relations::Catalog;
+use crate::relations::{Catalog, Comments};
 
 /// The database that clients connect to.
 pub const DATABASE: &str = "cardlens";
@@ -142,6 +143,7 @@ impl Front {
         let statement = catalog.statement().await?;
         let catalogue = Catalogue::new(&statement, &roles).await?;
         let also = catalogue.allowed(&statement);
+        check_masks(&roles, &statement.comments());
         drop(statement);
         // Last, so that nothing can fail behind it: a runtime may not be dropped where others wait.
         let queries = tokio::runtime::Builder::new_multi_thread()
@@ -246,6 +248,18 @@ impl Front {
                     self.limits.running
                 ),
             )),
+        }
+    }
+}
+
+/// Tells of masks that hide nothing: a name that is misspelt would go unnoticed.
+fn check_masks(roles: &Roles, comments: &Comments) {
+    let known = |name: &str| {
+        comments.iter().any(|table| table.columns.iter().any(|(column, _)| column == name))
+    };
+    for role in roles.each() {
+        for column in role.mask.iter().filter(|column| !known(column)) {
+            warn!(role = role.name, column, "the mask names a column that no table has");
         }
     }
 }

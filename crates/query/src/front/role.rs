@@ -16,6 +16,18 @@ pub struct Role {
     pub operator: bool,
 }
 
+impl Role {
+    /// Whether a column is hidden. The id of an event begins with that of its customer, and evidence
+    /// tells values of any column.
+    #[must_use]
+    pub fn hides(&self, column: &str) -> bool {
+        let masked = |name: &str| self.mask.iter().any(|masked| masked == name);
+        masked(column)
+            || column == "event_id" && masked("customer_id")
+            || column == "evidence" && !self.mask.is_empty()
+    }
+}
+
 /// The roles of a gateway, with what proves them.
 #[derive(Debug, Clone, Default)]
 pub struct Roles {
@@ -32,6 +44,11 @@ impl Roles {
     #[must_use]
     pub fn role(&self, name: &str) -> Option<Arc<Role>> {
         self.by_name.get(name).map(|(role, _)| Arc::clone(role))
+    }
+
+    /// Each.
+    pub fn each(&self) -> impl Iterator<Item = &Role> {
+        self.by_name.values().map(|(role, _)| role.as_ref())
     }
 
     /// The secret of that role.

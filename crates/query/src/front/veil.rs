@@ -34,7 +34,7 @@ impl SchemaProvider for Veiled {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let found = self.inner.table(name).await?;
-        found.map(|table| veiled(name, table, &self.role.mask)).transpose()
+        found.map(|table| veiled(name, table, &self.role)).transpose()
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -45,15 +45,15 @@ impl SchemaProvider for Veiled {
 fn veiled(
     name: &str,
     table: Arc<dyn TableProvider>,
-    mask: &[String],
+    role: &Role,
 ) -> Result<Arc<dyn TableProvider>> {
     let schema = table.schema();
-    if !schema.fields().iter().any(|field| mask.contains(field.name())) {
+    if !schema.fields().iter().any(|field| role.hides(field.name())) {
         return Ok(table);
     }
     let mut shown = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        shown.push(if mask.contains(field.name()) {
+        shown.push(if role.hides(field.name()) {
             let nothing = ScalarValue::try_from(field.data_type())?;
             Expr::Literal(nothing, None).alias(field.name())
         } else {

@@ -27,6 +27,8 @@ async fn masked_columns_read_as_null_whatever_is_asked_of_them() {
         "select count(*) from features where customer_id >= ''",
         "select count(customer_id) from (select * from customers union all select * from customers)",
         "select count(c.customer_id) from customers c join customers d using (customer_id)",
+        "select count(event_id) from segment_changes",
+        "select count(evidence) from segment_changes",
     ] {
         assert_eq!(number(&front, &some, sql).await, 0, "{sql}");
     }
@@ -79,6 +81,13 @@ async fn nobody_in_particular_is_shown() {
         "select count(*) from customers a join features b on a.customer_id < b.customer_id",
         "select count(*) from customers a left join features b on a.customer_id = b.customer_id",
         "select sum(spend_30d) over () from customers",
+        "select m.id, m.v, count(*) from customers c cross join \
+         (select customer_id id, sum(spend_365d) v from customers group by 1) m group by 1, 2",
+        "select g.n, count(*) from customers c join (select value_tier t, count(*) n from customers \
+         group by 1) g on c.value_tier = g.t group by 1",
+        "select b.spend_365d, b.first_seen_on, count(*) from customers a cross join customers b \
+         where a.txn_30d > 5 group by 1, 2",
+        "explain analyze select count(*) from customers where spend_30d > 5",
         "select count(*) from (select * from customers order by spend_30d limit 1) c",
         "select 1 where exists (select 1 from customers where spend_30d > 5)",
         "select * from explain_customer('C1')",
