@@ -76,11 +76,46 @@ fn cpu_s(usage: &Usage) -> f64 {
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
 }
 
+/// CPU seconds of this process so far, all of its threads together.
+///
+/// # Errors
+/// The system does not tell.
+pub fn spent() -> Result<f64> {
+    Ok(cpu_s(&getrusage(UsageWho::RUSAGE_SELF)?))
+}
+
 /// The reading of a clock, for benches that time parts themselves.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "a measurement is the reading of a clock")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The CPU time of one thread of this process, read by any other.
+#[derive(Debug)]
+pub struct ThreadClock(PathBuf);
+
+impl ThreadClock {
+    /// That of the thread that asks.
+    ///
+    /// # Errors
+    /// `/proc` does not tell.
+    pub fn own() -> Result<Self> {
+        let thread = std::fs::read_link("/proc/thread-self").context("find the own thread")?;
+        Ok(Self(Path::new("/proc").join(thread).join("schedstat")))
+    }
+
+    /// CPU seconds until now.
+    ///
+    /// # Errors
+    /// The thread has ended, or this system does not count what its threads spend.
+    #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a run are far below 2^53")]
+    pub fn read(&self) -> Result<f64> {
+        let path = self.0.display();
+        let text = std::fs::read_to_string(&self.0).with_context(|| format!("read `{path}`"))?;
+        let ns = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+        Ok(ns.with_context(|| format!("`{path}` says `{}`", text.trim()))? as f64 / 1e9)
+    }
 }
 
 /// Bytes of memory that this process holds now.
@@ -158,10 +193,17 @@ impl Live {
     /// # Errors
     /// It does not start.
     pub fn start(name: &str, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("side")
-            .arg(name)
-            .args(arguments)
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("side").arg(name).args(arguments);
+        Self::of(name, command)
+    }
+
+    /// Starts another program that answers as a side does.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn of(name: &str, mut command: Command) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -191,10 +191,3 @@ pub fn place(source: &[u8]) -> Option<(u32, i64)> {
     let (_, partition) = rest.rsplit_once('/')?;
     Some((partition.parse().ok()?, offset.parse().ok()?))
 }
-
-/// The time by which so many thousandths of some sorted times had passed, and zero of none.
-#[must_use]
-pub fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
-    let at = (sorted.len() * thousandths / 1_000).min(sorted.len().saturating_sub(1));
-    sorted.get(at).copied().unwrap_or_default()
-}

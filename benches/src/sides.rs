@@ -1,12 +1,18 @@
 //! The sides that goals compare, each the work of one process.
 
+mod answers;
+mod customers;
 mod decode;
 mod durable;
 mod engine;
 mod events;
+mod gateway;
+mod hostile;
+mod ingest;
 mod kafka;
 mod latency;
 mod midnights;
+mod running;
 mod scale;
 mod scans;
 mod view;
@@ -23,7 +29,11 @@ use self::kafka::Job;
 use crate::load::population::Population;
 use crate::rivals::plain;
 
+pub use answers::{Answered, Cell};
+pub use customers::{RECORDS, Stocked, WIDE};
 pub use durable::{Durable, INTERVAL_S, Restored};
+pub use hostile::Attacked;
+pub use ingest::Ingested;
 pub use kafka::{Ran, TOPIC};
 pub use midnights::Days;
 pub use scale::{BURST, Burst, HISTORY, Memory};
@@ -69,6 +79,9 @@ pub fn run(name: &str, arguments: &[String]) -> Result<()> {
         "run-live" => latency::run(job()?, text(3)?.parse()?, path(4)?, text(5)?),
         "copy-live" => latency::copy(job()?, text(3)?.parse()?),
         "scans" => scans::run(text(0)?),
+        "customers" => customers::live(text(0)?.parse()?, path(1)?),
+        "gateway" => gateway::run(text(0)?),
+        "hostile" => hostile::run(text(0)?.parse()?),
         _ => bail!("there is no side `{name}`"),
     }
 }

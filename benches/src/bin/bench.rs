@@ -20,9 +20,9 @@ struct Arguments {
     /// Rounds of each comparison; sides alternate.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Customers of G8, whose time grows with them.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
-    customers: u32,
+    /// Customers of G8 (100,000 when absent), whose time grows with them, and of SQL (1,000,000).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..))]
+    customers: Option<u32>,
     #[command(subcommand)]
     task: Option<Task>,
 }

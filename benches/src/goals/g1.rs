@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cardlens_engine::files::partition_of;
-use cardlens_model::{DAY_MS, EventTime};
 use cardlens_tests::broker::{Broker, Isolation, Read};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Bench, Outcome, Run};
-use crate::load::w1::{Answer, DAYS, Drawn, FIRST_DAY, W1, customer_of};
+use crate::load::population::pioneer;
+use crate::load::w1::{Answer, DAYS, W1, customer_of};
 use crate::measure::{median, side};
 use crate::sides::{Ran, TOPIC};
 
@@ -114,17 +113,8 @@ pub(super) fn pioneers(directory: &Path) -> Result<PathBuf> {
     let file = directory.join("pioneers.jsonl");
     let mut text = Vec::new();
     for partition in 0..PARTITIONS {
-        let mut drawn = (900_000_000..).map(|customer| Drawn {
-            number: u64::from(customer),
-            customer,
-            time: EventTime((FIRST_DAY + DAYS) * DAY_MS - 1),
-            category: 0,
-            refund: false,
-            amount_minor: 1_000,
-            merchant: 0,
-        });
-        let belongs = |it: &Drawn| partition_of(&it.customer_id(), PARTITIONS) == partition;
-        drawn.find(belongs).context("a customer of every partition")?.write(&mut text)?;
+        let drawn = pioneer(partition, PARTITIONS, DAYS);
+        drawn.context("a customer of every partition")?.write(&mut text)?;
         text.push(b'\n');
     }
     std::fs::write(&file, text)?;

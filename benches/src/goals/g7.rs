@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cardlens_tests::broker::{Broker, Isolation, free_ports};
+use cardlens_tests::clocked::quantile;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -22,7 +23,7 @@ use super::g1::{PARTITIONS, check, load, pioneers};
 use super::{Bench, Outcome, Round, Run};
 use crate::load::w1::W1;
 use crate::measure::{Cost, Live, median, now};
-use crate::open_loop::{Lane, Pace, SOURCE, Seen, follow, place, quantile, send};
+use crate::open_loop::{Lane, Pace, SOURCE, Seen, follow, place, send};
 
 const WORKLOAD: W1 = W1::STANDARD;
 /// Records before the clock starts, so that most customers are known.

@@ -10,6 +10,7 @@
     reason = "numbers are taken from bits that were cut to size"
 )]
 
+use cardlens_engine::files::partition_of;
 use cardlens_model::{
     Batch, CategoryTable, Channel, DAY_MS, Day, EventTime, Kind, Minor, Transaction,
 };
@@ -69,6 +70,23 @@ impl Population {
             interval
         })
     }
+}
+
+/// A record of the last moment before a day, counted from W1's first, of a customer of its own who
+/// belongs to the partition. Where it comes first, a partition has seen the latest time there is,
+/// so that with `settle` reaching back no day closes.
+#[must_use]
+pub fn pioneer(partition: u32, partitions: u32, day: i64) -> Option<Drawn> {
+    let mut drawn = (900_000_000..=999_999_999).map(|customer| Drawn {
+        number: u64::from(customer),
+        customer,
+        time: EventTime((FIRST_DAY + day) * DAY_MS - 1),
+        category: 0,
+        refund: false,
+        amount_minor: 1_000,
+        merchant: 0,
+    });
+    drawn.find(|it| partition_of(&it.customer_id(), partitions) == partition)
 }
 
 fn draw(number: u64, customer: u32, time: i64) -> Drawn {

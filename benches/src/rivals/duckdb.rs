@@ -1,4 +1,5 @@
-//! W1 in SQL: the statement of `benches/rivals/duckdb`, run by `DuckDB` on one thread.
+//! `DuckDB`: W1 in SQL, on one thread, and statements over customers that were exported. The programs
+//! lie in `benches/rivals/duckdb`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::foreign::{once, require, sources, step};
-use crate::measure::{Cost, process};
+use crate::measure::{Cost, Live, process};
 
 /// The database, in a virtual environment of Python.
 #[derive(Debug)]
@@ -49,5 +50,17 @@ impl Duckdb {
         let cost = process(python.current_dir(&self.directory))?;
         let told = fs::read(&output).with_context(|| format!("read `{}`", output.display()))?;
         Ok((told, cost))
+    }
+
+    /// Starts a process that answers statements over the exports in a directory. Says how many
+    /// customers there are, once all of them are in memory.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn over(&self, exports: &Path) -> Result<Live> {
+        let mut python = Command::new(&self.python);
+        python.arg(sources("duckdb").join("customers.py")).arg(exports);
+        python.current_dir(&self.directory);
+        Live::of("DuckDB", python)
     }
 }

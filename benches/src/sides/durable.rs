@@ -123,8 +123,10 @@ fn with(
             journal.batch(batch);
             pipeline.take(batch, &mut |_, _, _| Ok(()))?;
             if journal.bytes().len() >= FULL_BYTES {
+                let writing = Stopwatch::own()?;
                 let bytes = write_journal(pipeline, &mut journal, &link(folder, written))?;
                 (written, run.bytes[0]) = (written + 1, run.bytes[0] + bytes);
+                run.journals = run.journals.plus(writing.read()?);
             }
         }
         run.cost = run.cost.plus(watch.read()?);

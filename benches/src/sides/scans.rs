@@ -3,11 +3,15 @@
 use std::io::BufRead as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cardlens_query::relations::Catalog;
 
 use super::say;
+
+/// Time to give back what the last scan held still.
+const GIVE_BACK: Duration = Duration::from_millis(500);
 
 /// Scans an engine without pause. Says how many customers there were after the first time, and how
 /// many times that were when it is asked, which is also the end.
@@ -37,6 +41,8 @@ pub fn run(address: &str) -> Result<()> {
         }
         (customers, scans) = (found, scans + 1);
     }
+    // What is held still is given back behind the statement.
+    runtime.block_on(async { tokio::time::sleep(GIVE_BACK).await });
     say(&scans)
 }
 
