@@ -87,7 +87,7 @@ fn hostile_statements_end_beside_an_engine_that_goes_on() {
     let engine = Engine::start(&stage, "one");
     stage.log.assign(&[&[0, 1, 2, 3]]);
     // Everybody is known before.
-    let _ = clocked::run(&stage.log, &lines(&mut made, 20_000), u64::MAX);
+    drop(clocked::run(&stage.log, &lines(&mut made, 20_000), u64::MAX));
     let alone = clocked::run(&stage.log, &lines(&mut made, TURN), RATE).latencies;
     let folder = tempfile::tempdir().unwrap();
     let [port, _] = free_ports().unwrap();

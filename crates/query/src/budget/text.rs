@@ -6,7 +6,7 @@
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::Limits;
 use crate::front::{Fault, State};
@@ -87,35 +87,28 @@ fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
                 level.list += 1;
                 level.chain = 0;
             }
-            // Behind a period any word is a name.
-            Token::Word(word)
-                if word.quote_style.is_none() && !matches!(before, Some(Token::Period)) =>
-            {
-                match word.keyword {
-                    Keyword::CASE => levels.push(Level::within(calls)),
-                    Keyword::END => close(&mut levels),
-                    Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
-                        *level = Level::within(calls);
-                    }
-                    Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
-                        arms += 1;
-                        *level = Level::within(calls);
-                    }
-                    Keyword::AND
-                    | Keyword::OR
-                    | Keyword::NOT
-                    | Keyword::LIKE
-                    | Keyword::ILIKE
-                    | Keyword::BETWEEN
-                    | Keyword::IN
-                    | Keyword::IS
-                    | Keyword::WHEN => level.chain += 1,
-                    Keyword::AS => {
-                        arms += usize::from(tokens.peek().is_some_and(|next| part(next)))
-                    }
-                    _ => {}
+            Token::Word(word) if speaks(word, before) => match word.keyword {
+                Keyword::CASE => levels.push(Level::within(calls)),
+                Keyword::END => close(&mut levels),
+                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::VALUES => {
+                    *level = Level::within(calls);
                 }
-            }
+                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
+                    arms += 1;
+                    *level = Level::within(calls);
+                }
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::BETWEEN
+                | Keyword::IN
+                | Keyword::IS
+                | Keyword::WHEN => level.chain += 1,
+                Keyword::AS => arms += usize::from(tokens.peek().is_some_and(|next| part(next))),
+                _ => {}
+            },
             // Its planning grows with the cube of its length.
             Token::StringConcat => level.chain += 3,
             token if operator(token) => level.chain += 1,
@@ -140,6 +133,11 @@ fn measure(tokens: &[Token], limits: &Limits) -> Result<(), Fault> {
         return Err(over("arms", limits.arms, "parts of WITH, UNION and JOIN"));
     }
     Ok(())
+}
+
+/// Whether a word may be one of the language: in quotes and behind a period any is a name.
+fn speaks(word: &Word, before: Option<&Token>) -> bool {
+    word.quote_style.is_none() && !matches!(before, Some(Token::Period))
 }
 
 /// Whether what follows AS opens a part of WITH; an alias never starts so.
