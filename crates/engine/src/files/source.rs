@@ -324,7 +324,7 @@ fn kind_of(path: &Path) -> Kind {
     let name = name.unwrap_or_default();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     match name.rsplit('.').next() {
-        Some("csv" | "txt") => Kind::Csv,
+        Some("csv" | "tsv" | "txt") => Kind::Csv,
         Some("parquet") => Kind::Parquet,
         _ => Kind::Json,
     }
