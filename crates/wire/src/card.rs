@@ -5,6 +5,8 @@
 //! spaces or dashes between them. More than 19 digits in one piece are no card number, and
 //! neither is a piece of them. Dates have pieces of two digits and so raise no alarm.
 
+use crate::value::{Digits, Value};
+
 /// Fewest digits of a card number.
 const DIGITS_MIN: usize = 13;
 
@@ -42,6 +44,50 @@ pub fn holds_card_number(text: &[u8]) -> bool {
         at += DIGITS_MIN;
     }
     false
+}
+
+/// Whether bytes of any format hold what looks like a card number: as they stand, with the escapes
+/// of JSON in it resolved however deep they are nested, or as a number with an exponent.
+#[cold]
+pub(crate) fn bytes_hold_card_number(bytes: &[u8]) -> bool {
+    holds_card_number(bytes)
+        || (bytes.contains(&b'\\') && holds_card_number(&without_escapes(bytes)))
+        || exponents(bytes).any(|number| holds_card_number(Digits::of(number).text()))
+}
+
+/// Bytes with each `\uXXXX` made the one byte that it is, or `?` beyond Latin-1. What it makes is
+/// looked at again, and how many backslashes stand before it does not matter: where it is no
+/// escape, a search of the bytes as they stand sees it.
+fn without_escapes(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        plain.push(byte);
+        while let Some((start, code)) = escape_at_end(&plain) {
+            plain.truncate(start);
+            plain.push(u8::try_from(code).unwrap_or(b'?'));
+        }
+    }
+    plain
+}
+
+/// Where an escape begins that is the end of a text, and which code it means.
+fn escape_at_end(text: &[u8]) -> Option<(usize, u16)> {
+    let start = text.len().checked_sub(6)?;
+    let code = text[start..].strip_prefix(b"\\u")?;
+    // `from_str_radix` would take a sign too.
+    let code = std::str::from_utf8(code).ok().filter(|code| !code.starts_with('+'))?;
+    Some((start, u16::from_str_radix(code, 16).ok()?))
+}
+
+/// The whole numbers that are written with an exponent, as `4.1e15`.
+fn exponents(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let tokens = bytes.split(|byte| !byte.is_ascii_digit() && !b".eE+-".contains(byte));
+    tokens.filter(|token| token.iter().any(|byte| byte.eq_ignore_ascii_case(&b'e'))).filter_map(
+        |token| match Value::of_float(std::str::from_utf8(token).ok()?.parse().ok()?) {
+            Value::Int(number) => Some(number),
+            _ => None,
+        },
+    )
 }
 
 /// Looks through a run of digits, spaces and dashes, from the start of each piece.

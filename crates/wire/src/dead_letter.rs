@@ -1,11 +1,15 @@
 //! Dead letters: the rejected record as it was, and why, in headers that Kafka Connect's users
 //! know.
 //!
-//! A record whose reason does not keep the original is named by its position alone: neither key
-//! nor value nor headers of it are written.
+//! A record whose reason does not keep the original, or that holds what looks like a card number
+//! anywhere (in any field, in a name, in the key or in a header), is named by its position alone:
+//! neither key nor value nor headers of it are written. Searching all of it costs nothing where it
+//! matters, because few records are rejected; a long number that only looks like a card number
+//! costs the original and no more.
 
 use cardlens_model::{Reason, Record};
 
+use crate::card::bytes_hold_card_number;
 use crate::event::Origin;
 
 /// A message for the dead letters.
@@ -27,24 +31,38 @@ pub fn dead_letter(
     service: &str,
     origin: &Origin<'_>,
 ) -> DeadLetter {
-    let added = dead_letter_headers(reason, service, origin);
-    if !reason.keeps_original() {
+    let original = reason.keeps_original().then(|| record.headers.to_vec());
+    let found =
+        original.as_ref().is_some_and(|headers| holds_card_number_anywhere(record, headers));
+    let added = added_headers(reason, found, service, origin);
+    let Some(mut headers) = original.filter(|_| !found) else {
         return DeadLetter { key: None, value: None, headers: added };
-    }
-    let mut headers = record.headers.to_vec();
+    };
     headers.extend(added);
     DeadLetter { key: record.key.map(<[u8]>::to_vec), value: Some(record.value.to_vec()), headers }
 }
 
+fn holds_card_number_anywhere(record: &Record<'_>, headers: &[(String, Vec<u8>)]) -> bool {
+    let headers = headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+    record.key.into_iter().chain([record.value]).chain(headers).any(bytes_hold_card_number)
+}
+
 /// The headers that a dead letter has beside the original ones. They name the place of the record
-/// and the reason, and hold nothing of the record itself.
-#[must_use]
-pub fn dead_letter_headers(
+/// and the reason, and hold nothing of the record itself. `found` says that a card number was
+/// found in what would have been the original.
+fn added_headers(
     reason: Reason,
+    found: bool,
     service: &str,
     origin: &Origin<'_>,
 ) -> Vec<(String, Vec<u8>)> {
     let partition = origin.partition.0.to_string();
+    let left_out = if found {
+        "; the original is left out: it holds what looks like a card number"
+    } else {
+        ""
+    };
+    let message = format!("{}{left_out}", message(reason));
     vec![
         header("__connect.errors.topic", origin.topic),
         header("__connect.errors.partition", partition.as_str()),
@@ -54,7 +72,7 @@ pub fn dead_letter_headers(
         header("__connect.errors.stage", stage(reason)),
         header("__connect.errors.class.name", "cardlens.wire.Decoder"),
         header("__connect.errors.exception.class.name", format!("cardlens.{}", reason.name())),
-        header("__connect.errors.exception.message", message(reason)),
+        header("__connect.errors.exception.message", message),
         header("cardlens_reason", reason.name()),
     ]
 }
@@ -91,7 +109,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::AmountOverflow => "the amount exceeds what one record may move",
         Reason::UnknownCurrency => "the billing currency is no ISO 4217 code",
         Reason::CurrencyMismatch => "billed in another currency than the reporting one",
-        Reason::KeyMismatch => "the record key is not the customer id: see `cardlens repartition`",
+        Reason::KeyMismatch => "the record key is not the customer id: key the feed by it",
         Reason::TooLate => "later than allowed_lateness against the watermark",
         Reason::Future => "event time beyond the record's time stamp plus max_future",
         Reason::TooLarge => "the record or one of its identifiers is too long",

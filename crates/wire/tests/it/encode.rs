@@ -5,8 +5,8 @@ use cardlens_model::{
     NearestMiss, Now, Number, PartitionId, Position, Reason, Record,
 };
 use cardlens_wire::{
-    Decision, DecisionKind, EVENT_SCHEMA, Origin, current_value, dead_letter, decision_value,
-    event_headers, event_value, parse_current, parse_decision,
+    Decision, DecisionKind, EVENT_SCHEMA, Field, Origin, current_value, dead_letter,
+    decision_value, event_headers, event_value, parse_current, parse_decision,
 };
 
 use crate::support::{compact, examples};
@@ -254,23 +254,28 @@ fn decisions_round_trip() {
     assert!(parse_decision(expected[0].replace("06-30", "06-31").as_bytes()).is_err());
 }
 
-/// One header of a producer.
-struct Trace;
+/// Headers of a producer.
+struct Sent(Vec<(String, Vec<u8>)>);
 
-impl Headers for Trace {
+impl Headers for Sent {
     fn to_vec(&self) -> Vec<(String, Vec<u8>)> {
-        vec![("traceparent".into(), b"00-4111111111111111-01".to_vec())]
+        self.0.clone()
     }
+}
+
+fn sent(name: &str, value: &str) -> Sent {
+    Sent(vec![(name.to_owned(), value.as_bytes().to_vec())])
 }
 
 #[test]
 fn dead_letters() {
+    let trace = sent("traceparent", "00-4111111111111112-01");
     let record = Record {
         position: Position(451),
         appended_at: Some(5),
-        key: Some(b"4111111111111111"),
-        value: b"{\"card\":\"4111111111111111\"}",
-        headers: &Trace,
+        key: Some(b"4111111111111112"),
+        value: b"{\"card\":\"4111111111111112\"}",
+        headers: &trace,
     };
     for reason in Reason::ALL {
         let letter = dead_letter(&record, reason, "cards", &ORIGIN);
@@ -295,11 +300,66 @@ fn dead_letters() {
         if reason.keeps_original() {
             assert_eq!(letter.key.as_deref(), record.key);
             assert_eq!(letter.value.as_deref(), Some(record.value));
-            assert_eq!(letter.headers[0], Trace.to_vec()[0]);
+            assert_eq!(letter.headers[0], trace.0[0]);
         } else {
             assert_eq!((&letter.key, &letter.value), (&None, &None));
             let all = format!("{:?}", letter.headers);
             assert!(!all.contains("4111") && header("traceparent").is_none());
         }
+    }
+}
+
+/// Ways to write one card number in JSON. In each the digits 1111 follow one another somewhere.
+const WRITTEN: [&str; 9] = [
+    "4111111111111111",
+    "4111 1111 1111 1111",
+    "4111-1111-1111-1111",
+    "\\u0034111111111111111",
+    "\\u00e94111111111111111",
+    "4111\\u002d1111\\u002D1111\\u002d1111",
+    "\\\\u0034111111111111111",
+    "\\u005cu0034111111111111111",
+    "4.111111111111111E15",
+];
+
+/// Whatever a record is rejected for, and wherever in it a card number stands, none is written.
+#[test]
+fn no_dead_letter_has_a_card_number() {
+    let none = sent("a", "b");
+    let check = |key: Option<&str>, value: &str, headers: &Sent, kept: bool| {
+        let record = Record {
+            position: Position(451),
+            appended_at: None,
+            key: key.map(str::as_bytes),
+            value: value.as_bytes(),
+            headers,
+        };
+        for reason in Reason::ALL.into_iter().filter(|reason| reason.keeps_original()) {
+            let letter = dead_letter(&record, reason, "cards", &ORIGIN);
+            assert_eq!(letter.value.is_some(), kept, "{key:?} {value} {:?}", headers.0);
+            let added = letter.headers.iter().filter(|(name, _)| name != "a").count();
+            assert_eq!(added, if kept && headers.0[0].0 != "a" { 11 } else { 10 });
+            if !kept {
+                let all = letter.headers.iter().map(|(_, value)| String::from_utf8_lossy(value));
+                let all: String = all.collect();
+                assert!(letter.key.is_none() && !all.contains("1111"), "{all}");
+                assert!(all.contains("the original is left out") && all.contains(reason.name()));
+            }
+        }
+    };
+    let harmless = ["4111111111111112", "\\u0034111111111111112", "4.111111111111112E15"];
+    for (written, kept) in
+        WRITTEN.map(|card| (card, false)).into_iter().chain(harmless.map(|text| (text, true)))
+    {
+        for field in Field::ALL.map(Field::name).into_iter().chain(["memo", "Amount"]) {
+            check(None, &format!("{{\"{field}\":\"{written}\"}}"), &none, kept);
+            check(None, &format!("{{\"a\":[{{\"{field}\":{written}}}]}}"), &none, kept);
+        }
+        check(None, &format!("{{\"a\":{{\"{written}\":1}}}}"), &none, kept);
+        check(None, &format!("{{}} {written}"), &none, kept);
+        check(None, &format!("no JSON, {written},x"), &none, kept);
+        check(Some(written), "{}", &none, kept);
+        check(Some("C1"), "{}", &sent("a", &format!("<{written}>")), kept);
+        check(Some("C1"), "{}", &sent(&format!("x{written}"), "b"), kept);
     }
 }
