@@ -157,31 +157,35 @@ fn write_whole(pipeline: &mut Pipeline, folder: &Path) -> Result<(Cost, u64)> {
     std::fs::create_dir_all(folder)?;
     pipeline.standings.take_changed();
     let watch = Stopwatch::own()?;
-    let mut table = Vec::new();
-    snapshot::encode(&pipeline.table, &mut table);
-    write(&folder.join(TABLE), &table)?;
+    let table = write(&folder.join(TABLE), snapshot::pieces(&pipeline.table))?;
     let standings = standings::encode(&pipeline.standings.to_parts());
-    write(&folder.join("whole.standings"), &standings)?;
-    Ok((watch.read()?, (table.len() + standings.len()) as u64))
+    let standings = write(&folder.join("whole.standings"), [standings])?;
+    Ok((watch.read()?, table + standings))
 }
 
 fn write_journal(pipeline: &mut Pipeline, journal: &mut Journal, file: &Path) -> Result<u64> {
     let changed = pipeline.standings.take_changed();
     let standings = standings::encode(&pipeline.standings.parts_of(&changed));
-    write(file, journal.bytes())?;
-    write(&file.with_extension("standings"), &standings)?;
-    let bytes = journal.bytes().len() + standings.len();
+    let bytes = write(file, [journal.bytes()])?
+        + write(&file.with_extension("standings"), [standings.as_slice()])?;
     journal.clear();
-    Ok(bytes as u64)
+    Ok(bytes)
 }
 
-/// Writes a checked file that is on the disk when this returns.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a checked file that is on the disk when this returns; its bytes without the checksum.
+fn write(path: &Path, pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<u64> {
     let failed = || format!("write `{}`", path.display());
     let mut file = File::create(path).with_context(failed)?;
-    file.write_all(bytes).with_context(failed)?;
-    file.write_all(&crc32c::crc32c(bytes).to_le_bytes()).with_context(failed)?;
-    file.sync_data().with_context(failed)
+    let (mut checksum, mut bytes) = (0, 0);
+    for piece in pieces {
+        let piece = piece.as_ref();
+        checksum = crc32c::crc32c_append(checksum, piece);
+        bytes += piece.len() as u64;
+        file.write_all(piece).with_context(failed)?;
+    }
+    file.write_all(&checksum.to_le_bytes()).with_context(failed)?;
+    file.sync_data().with_context(failed)?;
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -228,7 +232,7 @@ fn digest(table: &mut Table) -> u32 {
 fn restore(pipeline: &mut Pipeline, folder: &Path) -> Result<Restored> {
     let watch = Stopwatch::own()?;
     let whole = read(&folder.join(TABLE))?;
-    let mut table = snapshot::decode(&whole, pipeline.shared.table.clone())?;
+    let mut table = snapshot::decode(&*whole, pipeline.shared.table.clone())?;
     let mut restored = Restored { bytes: whole.len() as u64, ..Restored::default() };
     table.give_rows(false);
     let mut rows = table.rows();

@@ -1,15 +1,16 @@
 //! A partition's state to snapshots and back: whole, or what moved it since the last one.
 
-use cardlens_features::{Slot, snapshot};
+use cardlens_features::{Slot, Table, snapshot};
 use cardlens_lens::Standings;
 use cardlens_model::{Batch, Day, Position};
 
 use crate::Error;
+use crate::body::Body;
 use crate::history::Past;
 use crate::journal::{self, Entry, FULL_BYTES, Journal};
 use crate::partition::Partition;
 use crate::publish::Publisher;
-use crate::snapshot::{Snapshot, State};
+use crate::snapshot::{Snapshot, State, Stored};
 
 /// Most snapshots that follow a whole one.
 const LINKS_MAX: usize = 256;
@@ -84,14 +85,14 @@ impl Chain {
     }
 
     /// A snapshot is stored or loaded.
-    fn linked(&mut self, whole: bool, position: Position, bytes: u64) {
-        if whole {
-            (self.whole_bytes, self.later_bytes, self.links) = (Some(bytes), 0, 0);
+    fn linked(&mut self, stored: Stored) {
+        if stored.whole {
+            (self.whole_bytes, self.later_bytes, self.links) = (Some(stored.bytes), 0, 0);
         } else {
-            self.later_bytes += bytes;
+            self.later_bytes += stored.bytes;
             self.links += 1;
         }
-        self.from = position;
+        self.from = stored.position;
         self.journal.clear();
     }
 }
@@ -102,7 +103,7 @@ impl Partition {
     ///
     /// # Errors
     /// What the history has yet to write cannot be encoded.
-    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot<&Table>, Error> {
         let history = self.past.as_ref().map_or(Ok(Vec::new()), Past::to_bytes)?;
         let changed = self.standings.take_changed();
         let (mark, position) = (self.mark(), self.position);
@@ -112,17 +113,14 @@ impl Partition {
             let state = State::Since { from, journal, slots: changed };
             return Ok(Snapshot { mark, position, state, standings, history });
         }
-        let mut table = Vec::new();
-        snapshot::encode(&self.table, &mut table);
         let standings = crate::standings::encode(&self.standings.to_parts());
-        Ok(Snapshot { mark, position, state: State::Whole(table.into()), standings, history })
+        Ok(Snapshot { mark, position, state: State::Whole(&self.table), standings, history })
     }
 
-    /// What became of a snapshot: its bytes, or nothing when it could not be stored.
-    pub(crate) fn stored(&mut self, snapshot: &Snapshot, bytes: Option<u64>) {
-        let whole = matches!(snapshot.state, State::Whole(_));
-        match bytes {
-            Some(bytes) => self.chain.linked(whole, snapshot.position, bytes),
+    /// What became of a snapshot: nothing when it could not be made or stored.
+    pub(crate) fn stored(&mut self, stored: Option<Stored>) {
+        match stored {
+            Some(stored) => self.chain.linked(stored),
             // What it held is no longer noted.
             None => self.chain.restart(),
         }
@@ -131,53 +129,60 @@ impl Partition {
     /// Takes over the state of a snapshot. When that fails, part of it may have been taken.
     pub(crate) fn load(
         &mut self,
-        snapshot: &Snapshot,
-        bytes: u64,
+        snapshot: Snapshot<Body<'_>>,
+        stored: Stored,
         publisher: &mut Publisher,
     ) -> Result<(), Error> {
-        let key = format!("{} of partition {}", snapshot.position.0, self.id.0);
+        let Snapshot { mark, position, state, standings, history } = snapshot;
+        let key = format!("{} of partition {}", position.0, self.id.0);
         let unusable = |detail: String| Error::Snapshot { key: key.clone(), detail };
-        if snapshot.mark.state != self.shared.state_digest {
+        if mark.state != self.shared.state_digest {
             return Err(unusable(
                 "it was taken under another zone, currency, lateness or category table".into(),
             ));
         }
-        match &snapshot.state {
-            State::Whole(table) => {
-                self.table = snapshot::decode(table, self.shared.table.clone())
-                    .map_err(|error| unusable(error.to_string()))?;
+        let slots = match state {
+            State::Whole(mut body) => {
+                let read = snapshot::decode(&mut body, self.shared.table.clone());
+                self.table = body.finish(read.map_err(|error| error.to_string()))?;
                 self.standings = Standings::new(&self.shared.lens);
-                self.origin = snapshot.mark.origin;
-                self.swept = Slot(snapshot.mark.swept);
+                self.origin = mark.origin;
+                self.swept = Slot(mark.swept);
+                None
             }
-            State::Since { from, journal, .. } => {
-                if *from != self.position {
+            State::Since { from, journal, slots } => {
+                if from != self.position {
                     return Err(unusable(format!("it continues from {}", from.0)));
                 }
                 let mut entries = Vec::new();
-                let read = journal::read(journal, &mut |entry| {
+                let read = journal::read(&journal, &mut |entry| {
                     entries.push(entry);
                     Ok(())
                 });
                 read.map_err(unusable)?;
                 self.table.give_rows(false);
-                let applied = self.apply_again(&entries, snapshot.mark.swept, publisher);
+                let applied = self.apply_again(&entries, mark.swept, publisher);
                 self.table.give_rows(true);
                 applied?;
+                Some(slots)
             }
-        }
-        if self.table.open_day() != snapshot.mark.open_day {
+        };
+        if self.table.open_day() != mark.open_day {
             return Err(unusable("it leads to another day than it says".to_owned()));
         }
-        self.load_standings(snapshot).map_err(unusable)?;
+        let same_rules = mark.rules == self.shared.lens.rules().digest;
+        self.standings.grow(self.table.customers());
+        // Under another rule set the standings are those that were published, read next.
+        if same_rules {
+            self.load_standings(&standings, slots.as_deref()).map_err(unusable)?;
+        }
         if let Some(past) = &mut self.past {
-            past.load(&snapshot.history, snapshot.mark.open_day).map_err(unusable)?;
-            past.same_rules = snapshot.mark.rules == self.shared.lens.rules().digest;
+            past.load(&history, mark.open_day).map_err(unusable)?;
+            past.same_rules = same_rules;
         }
         self.want_profiles();
-        self.position = snapshot.position;
-        let whole = matches!(snapshot.state, State::Whole(_));
-        self.chain.linked(whole, snapshot.position, bytes);
+        self.position = position;
+        self.chain.linked(stored);
         Ok(())
     }
 
@@ -212,21 +217,17 @@ impl Partition {
         Ok(())
     }
 
-    fn load_standings(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+    /// Takes over standings: everybody's, or those of some slots.
+    fn load_standings(&mut self, standings: &[u8], slots: Option<&[u32]>) -> Result<(), String> {
         let customers = self.table.customers();
-        self.standings.grow(customers);
-        // Under another rule set the standings are those that were published, read next.
-        if snapshot.mark.rules != self.shared.lens.rules().digest {
-            return Ok(());
-        }
-        let parts = crate::standings::decode(&snapshot.standings)?;
+        let parts = crate::standings::decode(standings)?;
         let lens = &self.shared.lens;
-        match &snapshot.state {
-            State::Whole(_) => {
+        match slots {
+            None => {
                 self.standings = Standings::from_parts(lens, &parts).map_err(|e| e.to_string())?;
                 self.standings.grow(customers);
             }
-            State::Since { slots, .. } => {
+            Some(slots) => {
                 if slots.iter().any(|slot| *slot as usize >= customers) {
                     return Err("it tells of customers that are not there".to_owned());
                 }

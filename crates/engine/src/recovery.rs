@@ -174,12 +174,12 @@ impl Recovery<'_> {
         let mut usable = later;
         loop {
             let mut partition = (self.fresh)(id, whole.position)?;
-            partition.load(&store.get(id, whole)?, whole.bytes, self.publisher)?;
+            partition.load(store.get(id, whole)?, whole, self.publisher)?;
             let mut failed = None;
             for (at, stored) in usable.iter().enumerate() {
                 let loaded = store
                     .get(id, *stored)
-                    .and_then(|snapshot| partition.load(&snapshot, stored.bytes, self.publisher));
+                    .and_then(|snapshot| partition.load(snapshot, *stored, self.publisher));
                 match loaded {
                     Ok(()) => {}
                     Err(error) if error.action() == Action::FallBack => {

@@ -6,6 +6,8 @@
 //! judged before it is tried: much of a snapshot is hashes and low digits, which take longest to try
 //! and gain nothing. Integers are little-endian. Knows nothing of what the bytes mean.
 
+use std::io::Read;
+
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::Error;
@@ -36,6 +38,7 @@ impl Packer {
     /// Appends a frame of these bytes.
     pub(crate) fn frame(&mut self, raw: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
+        out.reserve(HEAD + raw.len());
         out.extend_from_slice(&[0; HEAD]);
         for piece in raw.chunks(PIECE) {
             let packed = match self.pack(piece) {
@@ -83,43 +86,60 @@ fn noise(piece: &[u8]) -> bool {
     sampled >= 1_024 && pairs * 160 < sampled * (sampled - 1)
 }
 
-/// Takes a frame off the front of some bytes and unpacks it.
-pub(crate) fn read(bytes: &mut &[u8]) -> Result<Vec<u8>, Error> {
-    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(damaged("cut off"))?;
-    let field =
-        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (len, raw_len) = (field(0) as usize, field(4) as usize);
-    let (mut pieces, rest) = rest.split_at_checked(len).ok_or(damaged("cut off"))?;
-    if checksum(&head[..8], pieces) != field(8) {
-        return Err(damaged("a checksum does not match"));
+/// Reads frames.
+pub(crate) struct Unpacker {
+    decompressor: Decompressor<'static>,
+    pieces: Vec<u8>,
+}
+
+impl Unpacker {
+    pub(crate) fn new() -> Self {
+        let decompressor = Decompressor::new().expect("there is memory for a decompressor");
+        Self { decompressor, pieces: Vec::new() }
     }
-    if raw_len > BYTES_MAX {
-        return Err(damaged("a section is too large"));
-    }
-    let mut unpacker = Decompressor::new().map_err(|_| damaged("no memory to unpack"))?;
-    let mut raw = Vec::new();
-    while raw.len() < raw_len {
-        let wanted = PIECE.min(raw_len - raw.len());
-        let (len, after) = pieces.split_first_chunk::<4>().ok_or(damaged("a piece is missing"))?;
-        let len = u32::from_le_bytes(*len) as usize;
-        let (piece, after) = after.split_at_checked(len).ok_or(damaged("a piece is cut off"))?;
-        pieces = after;
-        if len == wanted {
-            raw.extend_from_slice(piece);
-            continue;
+
+    /// Reads a frame and unpacks it, in place of what is in `raw`.
+    pub(crate) fn frame(&mut self, input: &mut impl Read, raw: &mut Vec<u8>) -> Result<(), Error> {
+        let mut head = [0; HEAD];
+        input.read_exact(&mut head).map_err(|_| damaged("cut off"))?;
+        let field =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (len, raw_len) = (field(0), field(4) as usize);
+        self.pieces.clear();
+        // Grows with what is there, not with what is promised.
+        let read = input.take(len.into()).read_to_end(&mut self.pieces);
+        if read.ok() != Some(len as usize) {
+            return Err(damaged("cut off"));
         }
-        let from = raw.len();
-        raw.resize(from + wanted, 0);
-        let unpacked = unpacker.decompress_to_buffer(piece, &mut raw[from..]);
-        if unpacked.ok() != Some(wanted) {
-            return Err(damaged("a piece does not unpack"));
+        if checksum(&head[..8], &self.pieces) != field(8) {
+            return Err(damaged("a checksum does not match"));
         }
+        if raw_len > BYTES_MAX {
+            return Err(damaged("a section is too large"));
+        }
+        raw.clear();
+        let mut pieces = &self.pieces[..];
+        while raw.len() < raw_len {
+            let wanted = PIECE.min(raw_len - raw.len());
+            let (len, after) =
+                pieces.split_first_chunk::<4>().ok_or(damaged("a piece is missing"))?;
+            let len = u32::from_le_bytes(*len) as usize;
+            let (piece, after) =
+                after.split_at_checked(len).ok_or(damaged("a piece is cut off"))?;
+            pieces = after;
+            if len == wanted {
+                raw.extend_from_slice(piece);
+                continue;
+            }
+            let from = raw.len();
+            raw.resize(from + wanted, 0);
+            let unpacked = self.decompressor.decompress_to_buffer(piece, &mut raw[from..]);
+            if unpacked.ok() != Some(wanted) {
+                return Err(damaged("a piece does not unpack"));
+            }
+        }
+        if pieces.is_empty() { Ok(()) } else { Err(damaged("more pieces than were written")) }
     }
-    if !pieces.is_empty() {
-        return Err(damaged("more pieces than were written"));
-    }
-    *bytes = rest;
-    Ok(raw)
 }
 
 fn damaged(what: &'static str) -> Error {
@@ -129,6 +149,12 @@ fn damaged(what: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(input: &mut &[u8]) -> Result<Vec<u8>, Error> {
+        let mut raw = Vec::new();
+        Unpacker::new().frame(input, &mut raw)?;
+        Ok(raw)
+    }
 
     /// Noise, or bytes of few values, of a length.
     fn bytes(len: usize, values: u64) -> Vec<u8> {

@@ -193,7 +193,7 @@ pub(crate) static STEMS: &[Stem] = &[
         "share_in_person",
         Measure::Share(Lane::InPerson),
         "share",
-        "share of transactions in person",
+        "share of transactions in person; what is neither this nor online came by mail, telephone or cash machine, or does not say",
     ),
     both(
         "share_recurring",

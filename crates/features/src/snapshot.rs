@@ -8,14 +8,14 @@
 //! be laid out differently. Reading is total: damaged bytes are an error, and nothing is allocated
 //! beyond what a section may hold. Knows nothing of positions and files.
 
-use std::ops::Range;
+use std::{io::Read, ops::Range};
 
 use cardlens_model::{Category, CategoryTable, DAY_MS, Day, EventTime, Kind};
 
 use crate::{
     Error,
     clock::ClockState,
-    frame::{self, Packer},
+    frame::{Packer, Unpacker},
     ledger::{Reach, Slot},
     posting::{Entry, Posting},
     table::{Table, TableConfig},
@@ -41,57 +41,81 @@ const LOW_PLANES: [(u32, u64); 9] =
 
 /// Appends a table to bytes.
 pub fn encode(table: &Table, out: &mut Vec<u8>) {
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    let mut packer = Packer::new();
-    let mut raw = Vec::new();
-    head(table, &mut raw);
-    packer.frame(&raw, out);
+    pieces(table).for_each(|piece| out.extend_from_slice(&piece));
+}
+
+/// The bytes of a table in pieces of about a mebibyte, each made when it is asked for: a large table
+/// need not be there a second time to be written.
+pub fn pieces(table: &Table) -> impl Iterator<Item = Vec<u8>> {
+    let (mut packer, mut raw) = (Packer::new(), Vec::new());
     let customers = table.customers();
-    let mut from = 0;
-    while from < customers {
-        let mut until = from;
-        let mut postings = 0;
-        while until < customers
-            && until - from < SECTION_CUSTOMERS
-            && (postings < SECTION_POSTINGS || until == from)
-        {
-            postings += table.ledger.postings(slot(until)).len();
-            until += 1;
-        }
+    let mut next = None;
+    std::iter::from_fn(move || {
+        let mut out = Vec::new();
         raw.clear();
-        section(table, from..until, &mut raw);
-        packer.frame(&raw, out);
-        from = until;
+        match next {
+            None => {
+                out.extend_from_slice(MAGIC);
+                out.extend_from_slice(&VERSION.to_le_bytes());
+                head(table, &mut raw);
+                next = Some(0);
+            }
+            Some(from) if from < customers => {
+                let until = section_end(table, from);
+                section(table, from..until, &mut raw);
+                next = Some(until);
+            }
+            Some(_) => return None,
+        }
+        packer.frame(&raw, &mut out);
+        Some(out)
+    })
+}
+
+/// Where the section ends that begins with a customer.
+fn section_end(table: &Table, from: usize) -> usize {
+    let mut until = from;
+    let mut postings = 0;
+    while until < table.customers()
+        && until - from < SECTION_CUSTOMERS
+        && (postings < SECTION_POSTINGS || until == from)
+    {
+        postings += table.ledger.postings(slot(until)).len();
+        until += 1;
     }
+    until
 }
 
 /// Reads a table that [`encode`] wrote, to go on under a configuration. Categories are found again
 /// by name; one that is no longer named is `other`.
 ///
 /// # Errors
-/// When the bytes are not exactly what was written, or were written by another version or under
-/// another choice of what moves windows.
-pub fn decode(bytes: &[u8], config: TableConfig) -> Result<Table, Error> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(damaged("no ledgers"))?;
-    let mut input = Input { bytes: rest };
-    let version = input.u32()?;
+/// When the bytes are not exactly what was written, cannot be read to their end, or were written by
+/// another version or under another choice of what moves windows.
+pub fn decode(mut input: impl Read, config: TableConfig) -> Result<Table, Error> {
+    let mut begin = [0; MAGIC.len() + 4];
+    input.read_exact(&mut begin).map_err(|_| damaged("cut off"))?;
+    let version = begin.strip_prefix(MAGIC).ok_or(damaged("no ledgers"))?;
+    let version = Input { bytes: version }.u32()?;
     if version != VERSION {
         return Err(Error::Version { found: version });
     }
-    let raw = frame::read(&mut input.bytes)?;
+    let mut unpacker = Unpacker::new();
+    let mut raw = Vec::new();
+    unpacker.frame(&mut input, &mut raw)?;
     let head = Head::read(&raw, &config)?;
     let mut table = Table::new(config);
     table.clock.restore(head.clock);
     while table.customers() < head.customers {
-        let raw = frame::read(&mut input.bytes)?;
+        unpacker.frame(&mut input, &mut raw)?;
         let before = table.customers();
         read_section(&mut table, &raw, &head)?;
         if table.customers() == before {
             return Err(damaged("a section without customers"));
         }
     }
-    if table.customers() > head.customers || !input.bytes.is_empty() {
+    let ended = input.read(&mut [0]).is_ok_and(|read| read == 0);
+    if table.customers() > head.customers || !ended {
         return Err(damaged("more than was written"));
     }
     Ok(table)
@@ -377,12 +401,13 @@ mod tests {
         let mut written = Vec::new();
         encode(&Table::new(config()), &mut written);
         let (begin, frames) = written.split_at(MAGIC.len() + 4);
-        let mut raw = frame::read(&mut &frames[..])?;
+        let mut raw = Vec::new();
+        Unpacker::new().frame(&mut &frames[..], &mut raw)?;
         raw[0] = 1;
         raw[at..at + bytes.len()].copy_from_slice(bytes);
         let mut forged = begin.to_vec();
         Packer::new().frame(&raw, &mut forged);
-        decode(&forged, config())
+        decode(&*forged, config())
     }
 
     #[test]

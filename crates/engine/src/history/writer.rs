@@ -135,7 +135,7 @@ impl Desk {
         let bytes = to_parquet(batches, Some("customer_id"))?;
         let size = bytes.len() as u64;
         let key = Path::from(format!("{folder}/{}", job.file.path()));
-        self.objects.write(&key, bytes.into()).await?;
+        self.objects.write(&key, [bytes.into()]).await?;
         let label = [job.kind.folder()];
         self.metrics.history_files.with_label_values(&label).inc();
         self.metrics.history_bytes.with_label_values(&label).inc_by(size);

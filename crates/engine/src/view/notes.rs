@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use cardlens_model::{PartitionId, Position, Reason};
 use cardlens_wire::{DecisionKind, parse_decision};
 
-use crate::snapshot::{Snapshot, State};
+use crate::snapshot::Stored;
 use crate::{Output, Outputs, Topic};
 
 /// Kept of each kind, over all partitions.
@@ -70,13 +70,8 @@ pub struct Notes {
 
 impl Notes {
     /// A snapshot was stored.
-    pub(super) fn stored(
-        &mut self,
-        partition: PartitionId,
-        snapshot: &Snapshot,
-        (bytes, written_at): (u64, i64),
-    ) {
-        let (position, whole) = (snapshot.position, matches!(snapshot.state, State::Whole(_)));
+    pub(super) fn stored(&mut self, partition: PartitionId, stored: Stored, written_at: i64) {
+        let Stored { position, whole, bytes } = stored;
         let note = SnapshotNote { partition, position, whole, bytes, written_at };
         push(&mut self.snapshots, note);
     }

@@ -54,7 +54,7 @@ fn a_table_goes_on_as_if_it_had_not_been_away() {
         let mut there = Run::new(configured());
         there.feed(&entries[..cut]);
         let bytes = encoded(&there.table);
-        let mut back = Run::with(snapshot::decode(&bytes, configured()).unwrap());
+        let mut back = Run::with(snapshot::decode(&*bytes, configured()).unwrap());
         assert_eq!(encoded(&back.table), bytes);
         let _ = there.take();
         there.feed(&entries[cut..]);
@@ -104,7 +104,7 @@ fn categories_are_found_again_by_name() {
     let names = ["groceries", "restaurants", "new", "other"].map(|name| format!("{name}_txn_7d"));
     let columns = cardlens_features::Plan::new(&names, &table).unwrap();
     let config = TableConfig { columns, categories: Arc::new(table), ..configured() };
-    let mut back = Run::with(snapshot::decode(&bytes, config).unwrap());
+    let mut back = Run::with(snapshot::decode(&*bytes, config).unwrap());
     let figures: Vec<f64> = back.figures("c", TODAY).into_iter().map(|it| it.1).collect();
     assert_eq!(figures, [1.0, 2.0, 0.0, 1.0]);
 }
@@ -113,8 +113,8 @@ fn categories_are_found_again_by_name() {
 fn what_moved_windows_must_be_the_same() {
     let bytes = encoded(&Run::new(configured()).table);
     let other = TableConfig { moves_windows: Kind::Authorization, ..configured() };
-    let error = snapshot::decode(&bytes, other).err().unwrap();
+    let error = snapshot::decode(&*bytes, other).err().unwrap();
     assert_eq!(error.action(), Action::Stop);
     let other = TableConfig { value: value(), ..configured() };
-    assert!(snapshot::decode(&bytes, other).is_ok());
+    assert!(snapshot::decode(&*bytes, other).is_ok());
 }
