@@ -84,7 +84,8 @@ pub fn consume(job: Job<'_>, records: u64) -> Result<Answer> {
         sasl_password: None,
         properties: defaults.kafka.properties,
     };
-    let (mut source, _sink) = cardlens_kafka::connect(&config)?;
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let (mut source, _sink) = cardlens_kafka::connect(&config, &Arc::default(), &metrics)?;
     let mut taken = Answer { records: 0, changes: 0, to_sum: 0 };
     let mut assigned = Vec::new();
     while taken.records < records {

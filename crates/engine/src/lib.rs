@@ -5,6 +5,7 @@
 //! position to a [`Sink`] in one transaction. Kafka, the in-process log and files stand behind the
 //! same seams. What a customer gets depends on the input and on recorded decisions alone.
 
+mod body;
 mod chain;
 mod decode;
 mod deployment;

@@ -354,7 +354,8 @@ impl Source for LogSource {
     fn bounds(&mut self, partition: PartitionId) -> Result<Bounds, Error> {
         let state = self.log.lock();
         let input = &state.inputs[partition.0 as usize];
-        Ok(Bounds { low: Position(input.base), high: Position(input.high()) })
+        let high = Position(input.high());
+        Ok(Bounds { low: Position(input.base), high, stable: high })
     }
 
     fn replay(

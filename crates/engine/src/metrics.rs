@@ -4,7 +4,8 @@
 //! process. Label sets are closed; no customer, merchant or error text is ever a label, and every
 //! counter series exists at 0 from the start, because `increase()` misses one that appears at 1.
 
-use cardlens_model::{Cause, Kind, Reason};
+use cardlens_lens::RuleSet;
+use cardlens_model::{Cause, Kind, PartitionId, Reason};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, Result, core::Collector,
@@ -40,8 +41,12 @@ pub struct Metrics {
     pub withheld: IntCounter,
     /// Records in the partition not yet committed.
     pub partition_lag_records: IntGaugeVec,
-    /// Age of the oldest record not yet committed.
+    /// Age of the last record committed while others wait.
     pub partition_lag_seconds: GaugeVec,
+    /// How long an open transaction of the input has held up its readers.
+    pub lso_stall_seconds: GaugeVec,
+    /// Records that the input lost before they were read.
+    pub input_gap_records: IntGaugeVec,
     /// Committed position.
     pub partition_position: IntGaugeVec,
     /// Watermark of the partition.
@@ -189,6 +194,16 @@ impl Metrics {
                 "Age of the last record committed while others wait.",
                 PARTITION,
             )?,
+            lso_stall_seconds: seconds(
+                "lso_stall_seconds",
+                "How long an open transaction of the input has held up what follows it.",
+                PARTITION,
+            )?,
+            input_gap_records: gauge(
+                "input_gap_records",
+                "Records that the input lost before they were read, of a partition that stopped.",
+                PARTITION,
+            )?,
             partition_position: gauge("partition_position", "Committed position.", PARTITION)?,
             partition_watermark: seconds(
                 "partition_watermark_timestamp_seconds",
@@ -197,7 +212,7 @@ impl Metrics {
             )?,
             assigned_partitions: gauge(
                 "assigned_partitions",
-                "Partitions that this instance owns.",
+                "Partitions that this instance owns; those that stopped are not counted.",
                 &["topic"],
             )?,
             topic_partitions: gauge("topic_partitions", "Partitions of the topic.", &["topic"])?,
@@ -274,7 +289,7 @@ impl Metrics {
             )?,
             snapshot_failures: counter(
                 "snapshot_failures_total",
-                "Snapshots that could not be written or used.",
+                "Snapshots that could not be written (store) or used (corrupt).",
                 &["reason"],
             )?,
             restore_remaining: IntGauge::new(
@@ -346,6 +361,7 @@ impl Metrics {
         ];
         let gauges = [
             &self.partition_lag_records,
+            &self.input_gap_records,
             &self.partition_position,
             &self.assigned_partitions,
             &self.topic_partitions,
@@ -353,8 +369,12 @@ impl Metrics {
             &self.state_bytes,
             &self.rules_info,
         ];
-        let seconds =
-            [&self.partition_lag_seconds, &self.partition_watermark, &self.last_record_processed];
+        let seconds = [
+            &self.partition_lag_seconds,
+            &self.lso_stall_seconds,
+            &self.partition_watermark,
+            &self.last_record_processed,
+        ];
         let histograms = [&self.batch_records, &self.end_to_end_latency, &self.snapshot_duration];
         let mut all: Vec<Box<dyn Collector>> = vec![
             Box::new(self.withheld.clone()),
@@ -389,7 +409,7 @@ impl Metrics {
         for outcome in ["applied", "already_reversed"] {
             self.reversals.with_label_values(&[outcome]);
         }
-        for reason in ["store", "sync", "corrupt"] {
+        for reason in ["store", "corrupt"] {
             self.snapshot_failures.with_label_values(&[reason]);
         }
         for kind in ["changes", "profiles"] {
@@ -426,13 +446,51 @@ impl Metrics {
         }
     }
 
-    /// Starts every series of a segment at 0.
-    pub fn start_segment(&self, axis: &str, segment: &str) {
+    /// Says which rule set is in force, and starts every series of its segments at 0.
+    pub fn start_rules(&self, rules: &RuleSet) {
+        self.rules_info.reset();
+        let version = rules.version.to_string();
+        self.rules_info.with_label_values(&[version.as_str(), &rules.digest]).set(1);
+        for (axis, stages) in [("value", &rules.tiers), ("lifecycle", &rules.lifecycle)] {
+            stages.iter().for_each(|stage| self.start_segment(axis, &stage.name));
+        }
+        rules.needs.iter().for_each(|need| self.start_segment("need", &need.name));
+    }
+
+    fn start_segment(&self, axis: &str, segment: &str) {
         self.segment_customers.with_label_values(&[axis, segment]);
         for change in ["entered", "left", "moved"] {
             for cause in Cause::ALL {
                 self.segment_changes.with_label_values(&[axis, segment, change, cause.name()]);
             }
         }
+    }
+
+    fn by_partition(&self) -> ([&IntGaugeVec; 3], [&GaugeVec; 4]) {
+        let counts =
+            [&self.partition_lag_records, &self.partition_position, &self.input_gap_records];
+        let seconds = [
+            &self.partition_lag_seconds,
+            &self.partition_watermark,
+            &self.last_record_processed,
+            &self.lso_stall_seconds,
+        ];
+        (counts, seconds)
+    }
+
+    /// Forgets what is told of a partition that is owned no longer.
+    pub fn forget_partition(&self, topic: &str, partition: PartitionId) {
+        let labels = [topic, &partition.0.to_string()];
+        let (counts, seconds) = self.by_partition();
+        // Of one that told nothing yet there is no series to remove.
+        counts.iter().for_each(|gauge| drop(gauge.remove_label_values(&labels)));
+        seconds.iter().for_each(|gauge| drop(gauge.remove_label_values(&labels)));
+    }
+
+    /// Forgets what is told of any partition: none is owned.
+    pub fn forget_partitions(&self) {
+        let (counts, seconds) = self.by_partition();
+        counts.iter().for_each(|gauge| gauge.reset());
+        seconds.iter().for_each(|gauge| gauge.reset());
     }
 }

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::progress::Mark;
 use crate::publish::Publisher;
 use crate::rejects::RejectWindow;
-use crate::tally::Tally;
+use crate::tally::{Census, Tally};
 use crate::view::{ChangeRow, Dirty, Recent};
 use crate::{Broken, Error};
 
@@ -70,6 +70,8 @@ pub(crate) struct Partition {
     judged: Judged,
     moves: Vec<Move>,
     tally: Tally,
+    /// Customers by segment, since it was restored.
+    pub(crate) census: Census,
     /// Customers whose rows readers have not seen as they are now.
     pub(crate) dirty: Dirty,
     /// The last changes of segment, for readers.
@@ -105,6 +107,7 @@ impl Partition {
             judged: Judged::default(),
             moves: Vec::new(),
             tally: Tally::default(),
+            census: Census::default(),
             dirty: Dirty::default(),
             recent: Recent::default(),
             past: None,
@@ -393,7 +396,12 @@ impl Partition {
         }
         let lens = &self.shared.lens;
         let customer = self.table.customer_id(point.slot);
-        let (tip, position) = self.tip(point, customer, records);
+        let record = match point.origin {
+            Origin::Record { record_idx, .. } => records.get(record_idx as usize),
+            Origin::DayClose(_) | Origin::Asked => None,
+        };
+        let position = record.map_or(self.position, |record| record.position);
+        let tip = self.tip(point, customer);
         let cause_of = |moved: &Move, tipped| match cause {
             Some(cause) => cause,
             None if moved.initial => Cause::Initial,
@@ -405,7 +413,7 @@ impl Partition {
         for moved in &self.moves {
             let tip = Tip { cause: cause_of(moved, tip.cause), ..tip };
             let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
-            publisher.change(self.id, &change, position);
+            publisher.change(self.id, &change, position, record);
             if self.recent.wanted() || self.past.is_some() {
                 let place = (day, position, publisher.now_ms);
                 let row = ChangeRow::new((moved, &tip), &change, place);
@@ -420,7 +428,10 @@ impl Partition {
         publisher.current(self.id, customer, &held);
         let tipped = tip.cause;
         if !publisher.silent {
-            self.moves.iter().for_each(|moved| self.tally.change(moved, cause_of(moved, tipped)));
+            for moved in &self.moves {
+                self.tally.change(moved, cause_of(moved, tipped));
+                self.census.moved(moved);
+            }
             self.recent.extend(recent);
         }
         if let Some(past) = &mut self.past {
@@ -429,13 +440,8 @@ impl Partition {
         Ok(())
     }
 
-    /// What caused a row, and the position at which it was judged.
-    fn tip<'a>(
-        &'a self,
-        point: &Point,
-        customer: &'a str,
-        records: &[Record<'_>],
-    ) -> (Tip<'a>, Position) {
+    /// What caused a row.
+    fn tip<'a>(&'a self, point: &Point, customer: &'a str) -> Tip<'a> {
         let asked = self.shared.calendar.start_of(point.as_of);
         let mut tip =
             Tip { customer, cause: Cause::RuleChange, causation_id: None, effective_at: asked };
@@ -451,7 +457,6 @@ impl Partition {
                 let at = all.binary_search_by_key(&record_idx, |it| it.record_idx);
                 let id = at.ok().map(|at| self.batch.text(all[at].id));
                 tip.causation_id = id.and_then(|id| std::str::from_utf8(id).ok());
-                return (tip, records[record_idx as usize].position);
             }
             Origin::DayClose(day) => {
                 tip.cause = Cause::TimePassed;
@@ -459,7 +464,7 @@ impl Partition {
             }
             Origin::Asked => {}
         }
-        (tip, self.position)
+        tip
     }
 
     /// Where a customer stands now.
@@ -469,7 +474,7 @@ impl Partition {
 
     /// Takes over where a customer was last published to stand.
     pub(crate) fn adopt(&mut self, slot: Slot, held: &Held<'_>) {
-        // Segments that the rules no longer know are left by the judgement that follows.
+        // Segments that the rules no longer know are forgotten: no judgement tells that they were left.
         let _unknown = self.standings.adopt(slot.0, held, self.shared.lens.rules());
     }
 
@@ -490,13 +495,11 @@ impl Partition {
     }
 
     /// Metrics of what a commit leaves behind.
-    pub(crate) fn count_state(&mut self, now_ms: i64) {
+    pub(crate) fn count_state(&mut self) {
         self.tally.flush(&self.metrics, &self.shared.topic, &self.shared.lens);
         let number = self.id.0.to_string();
         let labels = [self.shared.topic.as_str(), number.as_str()];
         self.metrics.partition_position.with_label_values(&labels).set(self.position.0);
-        let now = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0)).as_secs_f64();
-        self.metrics.last_record_processed.with_label_values(&labels).set(now);
         if let Some(watermark) = self.table.watermark() {
             let seconds = i32::try_from(watermark.0.div_euclid(1_000)).unwrap_or(i32::MAX);
             self.metrics.partition_watermark.with_label_values(&labels).set(f64::from(seconds));
@@ -507,22 +510,9 @@ impl Partition {
         }
     }
 
-    /// Adds a restored partition's customers to those of each segment.
-    pub(crate) fn count_customers(&self) {
-        let gauge = &self.metrics.segment_customers;
-        let customers = u32::try_from(self.table.customers()).unwrap_or(u32::MAX);
-        for slot in (0..customers).map(Slot) {
-            let held = self.held(slot);
-            let exclusive = [("value", &held.value_tier), ("lifecycle", &held.lifecycle)];
-            for (axis, place) in exclusive {
-                if let Some((segment, _)) = place {
-                    gauge.with_label_values(&[axis, segment]).inc();
-                }
-            }
-            for need in &held.needs {
-                gauge.with_label_values(&["need", &need.need]).inc();
-            }
-        }
+    /// Counts anew who stands where: what moved while it was restored was not counted.
+    pub(crate) fn take_census(&mut self) {
+        self.census = Census::of(&self.standings);
     }
 }
 

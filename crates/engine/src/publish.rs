@@ -35,11 +35,13 @@ impl Publisher {
         Self { names, clock, now_ms: 0, silent: false, outputs: Outputs::default() }
     }
 
+    /// Writes a change, decided at a position, on a record where one tipped it.
     pub(crate) fn change(
         &mut self,
         partition: PartitionId,
         change: &Change<'_>,
         position: Position,
+        record: Option<&Record<'_>>,
     ) {
         if self.silent {
             return;
@@ -52,6 +54,11 @@ impl Publisher {
         let origin = Origin { topic: &names.input, partition, position };
         let mut each = |name: &str, value: &[u8]| outputs.header(name, value);
         cardlens_wire::event_headers(change, &names.service, *now_ms, Some(&origin), &mut each);
+        // It has no span of its own here, so this hop and the first one are the same.
+        if let Some(trace) = record.and_then(traceparent) {
+            each("traceparent", &trace);
+            each("ce_traceparent", &trace);
+        }
     }
 
     pub(crate) fn current(&mut self, partition: PartitionId, customer: &str, held: &Held<'_>) {
@@ -87,5 +94,55 @@ impl Publisher {
         self.outputs.push_with(Topic::Decisions, decision.partition, key.as_bytes(), |value| {
             cardlens_wire::decision_value(decision, value);
         });
+    }
+}
+
+/// The trace context of a record, if it has the form of W3C's first version. Anything else is not
+/// carried on: a header may hold what does not belong into an event.
+fn traceparent(record: &Record<'_>) -> Option<Vec<u8>> {
+    let headers = record.headers.to_vec();
+    let (_, value) = headers.into_iter().find(|(name, _)| name == "traceparent")?;
+    let mut parts = value.split(|byte| *byte == b'-');
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let well = [2, 32, 16, 2].into_iter().all(|length| {
+        parts.next().is_some_and(|part| part.len() == length && part.iter().all(hex))
+    });
+    (well && parts.next().is_none() && value.starts_with(b"00")).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use cardlens_model::Headers;
+
+    use super::*;
+
+    struct Traced(&'static str);
+
+    impl Headers for Traced {
+        fn to_vec(&self) -> Vec<(String, Vec<u8>)> {
+            let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+            vec![header("n", "1"), header("traceparent", self.0)]
+        }
+    }
+
+    #[test]
+    fn only_a_trace_context_is_carried_on() {
+        let carried = |value| {
+            let headers = &Traced(value);
+            let position = Position(0);
+            let record = Record { position, appended_at: None, key: None, value: b"", headers };
+            traceparent(&record).is_some()
+        };
+        assert!(carried("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        for wrong in [
+            "",
+            "4111111111111111",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert!(!carried(wrong), "{wrong}");
+        }
     }
 }

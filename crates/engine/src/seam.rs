@@ -47,13 +47,15 @@ pub struct Committed {
     pub metadata: String,
 }
 
-/// The oldest position still held and the one after the newest record.
+/// The oldest position still held, the one after the newest record, and how far it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Oldest position that can be read.
     pub low: Position,
     /// High watermark: the position that the next record will get.
     pub high: Position,
+    /// Records before it can be taken: no transaction of the log is open there.
+    pub stable: Position,
 }
 
 /// Takes an entry of published truth: key, and value unless it is a tombstone.
@@ -85,6 +87,24 @@ pub trait Source {
     /// How many partitions the input has, where that is known.
     fn partitions(&mut self) -> Option<u32> {
         None
+    }
+
+    /// Up to where a partition was delivered, and found to hold no further record: beyond the last
+    /// one, where a log keeps markers that are no records; where that is known.
+    fn reached(&mut self, _partition: PartitionId) -> Option<Position> {
+        None
+    }
+
+    /// What is committed for every partition of the input, whoever owns it.
+    ///
+    /// # Errors
+    /// An outage.
+    fn all_committed(&mut self) -> Result<Vec<(PartitionId, Committed)>, Error> {
+        let mut all = Vec::new();
+        for id in (0..self.partitions().unwrap_or(0)).map(PartitionId) {
+            all.extend(self.committed(id)?.map(|committed| (id, committed)));
+        }
+        Ok(all)
     }
 
     /// Reads `from..to` of a partition again, in order, in batches.

@@ -4,9 +4,12 @@
 //! belongs to work on it, bring some customers to the last closed day, and commit when it is time.
 //! Between two commits outputs are only collected, so what is committed is always whole.
 
+mod idle;
+mod ownership;
 mod past;
 mod watch;
 
+use self::idle::Others;
 use self::past::Keeper;
 use self::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cardlens_model::{Day, PartitionId, Position, Record};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use crate::partition::{Partition, SLICE, Shared};
 use crate::progress::Mark;
 use crate::publish::{Publisher, SharedClock};
-use crate::recovery::Recovery;
 use crate::setup::{Health, HealthReport, MakeDecoding, News, Observer, Pace, WorkerSetup};
 use crate::snapshot::SnapshotStore;
 use crate::view::{Readers, Room};
@@ -70,10 +72,12 @@ pub struct Worker<S, K> {
     look_at: Duration,
     /// A commit failed and must be repeated before anything else is taken.
     blocked: bool,
-    /// Bytes of state when last counted.
-    state_bytes: usize,
+    /// Bytes of state by part, when last counted.
+    state_bytes: BTreeMap<&'static str, usize>,
     /// State takes more than it may: nothing is taken, and nothing restored.
     full: bool,
+    /// What others own, for partitions without traffic.
+    others: Others,
 }
 
 impl<S: Source, K: Sink> Worker<S, K> {
@@ -86,6 +90,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
         let clock: SharedClock = Arc::from(clock);
         let now = clock.elapsed();
         metrics.start_topic(&shared.topic);
+        metrics.start_rules(shared.lens.rules());
         let history = Keeper::start(store.as_ref(), history, &metrics);
         let decoding = setup.decoding;
         let setup =
@@ -103,8 +108,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
             last_commit: now,
             look_at: now,
             blocked: false,
-            state_bytes: 0,
+            state_bytes: BTreeMap::new(),
             full: false,
+            others: Others::default(),
         }
     }
 
@@ -153,7 +159,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     fn serve_readers(&mut self) {
         let Some(readers) = &mut self.setup.readers else { return };
         let limit = self.setup.pace.memory_limit;
-        let room = Room { state_bytes: self.state_bytes, limit };
+        let room = Room { state_bytes: self.state_bytes.values().sum(), limit };
         readers.step(self.owned.values_mut().map(|owned| &mut owned.partition), room);
         // A quiet partition has nothing to wait for.
         if readers.near() && self.records == 0 && self.publisher.outputs.is_empty() {
@@ -185,7 +191,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                     self.oldest_append = records.first().and_then(|record| record.appended_at);
                 }
                 self.records += records.len();
-                count_records(&self.setup, &records);
+                count_records(&self.setup, partition, &records, self.publisher.now_ms);
                 let before = self.publisher.outputs.len();
                 let taken = owned.partition.take(&records, next, &mut self.publisher);
                 if let Err(error) = taken {
@@ -208,191 +214,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
         self.setup.pace.commit_interval.saturating_sub(since).max(Duration::from_millis(1))
     }
 
-    fn assigned(&mut self, partitions: Vec<PartitionId>) {
-        let all = self.source.partitions();
-        let topic = [self.setup.shared.topic.as_str()];
-        let gauge = self.setup.metrics.topic_partitions.with_label_values(&topic);
-        gauge.set(all.map_or(0, i64::from));
-        if let Some(readers) = &self.setup.readers {
-            readers.set_partitions(all);
-        }
-        (self.setup.health)(News::Joined);
-        for partition in partitions {
-            info!(partition = partition.0, "assigned");
-            (self.setup.health)(News::Partition(partition, Some(Health::Restoring)));
-            if let Some(readers) = &mut self.setup.readers {
-                readers.assigned(partition);
-            }
-            self.restoring.insert(partition);
-        }
-        self.count_assigned();
-    }
-
-    fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), Error> {
-        info!(partitions = partitions.len(), lost, "revoked");
-        if lost {
-            self.publisher.outputs.retain(|partition| !partitions.contains(&partition));
-        } else {
-            self.commit()?;
-        }
-        for partition in partitions {
-            self.restoring.remove(partition);
-            self.owned.remove(partition);
-            if let Some(readers) = &mut self.setup.readers {
-                readers.gone(*partition, false);
-            }
-            (self.setup.health)(News::Partition(*partition, None));
-        }
-        if lost {
-            (self.setup.health)(News::Left);
-        }
-        self.look_at = Duration::ZERO;
-        self.source.released(partitions);
-        self.count_assigned();
-        Ok(())
-    }
-
-    fn count_assigned(&self) {
-        let count = self.owned.len() + self.restoring.len();
-        let topic = [self.setup.shared.topic.as_str()];
-        let gauge = self.setup.metrics.assigned_partitions.with_label_values(&topic);
-        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Restores one partition, so that the others are not kept waiting for all of them.
-    fn restore_next(&mut self) -> Result<(), Error> {
-        let next = self.restoring.first().copied().filter(|_| !self.full);
-        let Some(id) = next else { return Ok(()) };
-        let started = self.clock.elapsed();
-        let setup = &self.setup;
-        let fresh = |id: PartitionId, at: Position| {
-            let decoding = (setup.decoding)()?;
-            let mut partition = Partition::new(id, &setup.shared, &setup.metrics, decoding, at);
-            if setup.store.is_some() {
-                partition.chain.want();
-            }
-            if let Some(history) = &setup.history {
-                partition.keep_history(&history.settings)?;
-            }
-            Ok(partition)
-        };
-        self.publisher.now_ms = self.clock.now_ms();
-        let mut recovery = Recovery {
-            source: &mut self.source,
-            store: setup.store.as_ref(),
-            publisher: &mut self.publisher,
-            fresh: &fresh,
-            metrics: &setup.metrics,
-        };
-        let restored = recovery.restore(id).and_then(|partition| {
-            self.source.resume(id, partition.position)?;
-            Ok(partition)
-        });
-        if restored.is_err() {
-            // It is restored anew, or not at all.
-            self.publisher.outputs.retain(|partition| partition != id);
-        }
-        let now = self.clock.elapsed();
-        let took = now.saturating_sub(started).as_secs_f64();
-        self.setup.metrics.recovery_seconds.set(took);
-        match restored {
-            Ok(mut partition) => {
-                let customers = partition.table.customers();
-                info!(
-                    partition = id.0,
-                    position = partition.position.0,
-                    customers,
-                    took,
-                    "restored"
-                );
-                partition.count_customers();
-                if let Some(readers) = &mut self.setup.readers {
-                    readers.restored(&mut partition, self.owned.len() + 1);
-                }
-                self.restoring.remove(&id);
-                (self.setup.health)(News::Partition(id, Some(Health::Running)));
-                self.look_at = Duration::ZERO;
-                let owned = Owned {
-                    snapshot_at: partition.chain.end(),
-                    partition,
-                    committed: None,
-                    appended_at: None,
-                    last_input: now,
-                    last_snapshot: now,
-                    watch: Watch::new(now),
-                };
-                self.owned.insert(id, owned);
-                Ok(())
-            }
-            Err(error) => self.failed_of(id, error),
-        }
-    }
-
-    /// A failure of a call that concerns one partition or none.
-    fn failed(&mut self, error: Error) -> Result<(), Error> {
-        match error {
-            Error::Broken { partition, .. } => self.failed_of(partition, error),
-            error if error.action() == Action::Retry => {
-                warn!(error = %chain(&error), "will be tried again");
-                Ok(())
-            }
-            error => Err(error),
-        }
-    }
-
-    fn failed_of(&mut self, id: PartitionId, error: Error) -> Result<(), Error> {
-        let Error::Broken { reason, .. } = &error else { return self.failed_other(error) };
-        self.setup.metrics.guarantee_broken.with_label_values(&[reason.name()]).inc();
-        error!(partition = id.0, reason = reason.name(), "{error}");
-        self.restoring.remove(&id);
-        self.owned.remove(&id);
-        // Its position is committed no more, so its records come again: all they said does too.
-        self.publisher.outputs.retain(|partition| partition != id);
-        if let Some(readers) = &mut self.setup.readers {
-            readers.gone(id, true);
-        }
-        self.source.stop(id)?;
-        let stopped = Health::Stopped(error.to_string());
-        (self.setup.health)(News::Partition(id, Some(stopped)));
-        Ok(())
-    }
-
-    fn failed_other(&self, error: Error) -> Result<(), Error> {
-        if error.action() == Action::Retry {
-            warn!(error = %chain(&error), "will be tried again");
-            return Ok(());
-        }
-        Err(error)
-    }
-
     /// One slice for each partition that is behind the last closed day.
     fn sweep(&mut self) -> Result<(), Error> {
         for owned in self.owned.values_mut() {
             if owned.partition.sweeping() {
                 self.publisher.now_ms = self.clock.now_ms();
                 owned.partition.sweep(SLICE, &mut self.publisher)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Closes days of partitions without traffic, up to where the slowest active one stands.
-    fn follow_idle(&mut self) -> Result<(), Error> {
-        let Some(idle_after) = self.setup.pace.idle_after else { return Ok(()) };
-        let now = self.clock.elapsed();
-        let idle = |owned: &Owned| now.saturating_sub(owned.last_input) >= idle_after;
-        let slowest = self
-            .owned
-            .values()
-            .filter(|owned| !idle(owned))
-            .filter_map(|owned| owned.partition.table.open_day())
-            .min();
-        let Some(slowest) = slowest else { return Ok(()) };
-        for owned in self.owned.values_mut().filter(|owned| idle(owned)) {
-            let behind = owned.partition.table.open_day().is_some_and(|day| day < slowest);
-            if behind && !owned.partition.sweeping() {
-                self.publisher.now_ms = self.clock.now_ms();
-                owned.partition.close_idle(&mut self.publisher)?;
             }
         }
         Ok(())
@@ -469,10 +296,9 @@ impl<S: Source, K: Sink> Worker<S, K> {
         self.publisher.outputs.clear();
         self.records = 0;
         for owned in self.owned.values_mut() {
-            owned.partition.count_state(now_ms);
+            owned.partition.count_state();
         }
-        let customers: usize = self.owned.values().map(|o| o.partition.table.customers()).sum();
-        metrics.state_customers.set(i64::try_from(customers).unwrap_or(i64::MAX));
+        self.count_owned();
     }
 
     /// Snapshots of partitions that are due, or of all. A failure is counted, and all are tried again
@@ -492,13 +318,12 @@ impl<S: Source, K: Sink> Worker<S, K> {
             }
             owned.last_snapshot = started;
             let metrics = &self.setup.metrics;
-            let stored = owned.partition.snapshot().and_then(|snapshot| {
-                let stored = store.put(*id, &snapshot);
-                owned.partition.stored(&snapshot, stored.as_ref().ok().copied());
-                stored.map(|bytes| (snapshot, bytes))
-            });
+            let snapshot = owned.partition.snapshot();
+            let stored = snapshot.and_then(|snapshot| store.put(*id, &snapshot));
+            owned.partition.stored(stored.as_ref().ok().copied());
             match stored {
-                Ok((snapshot, bytes)) => {
+                Ok(stored) => {
+                    let bytes = stored.bytes;
                     let took = self.clock.elapsed().saturating_sub(started).as_secs_f64();
                     owned.snapshot_at = Some(owned.partition.position);
                     metrics.snapshot_duration.observe(took);
@@ -508,7 +333,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
                         .snapshot_last_success
                         .set(Duration::from_millis(u64::try_from(now).unwrap_or(0)).as_secs_f64());
                     if let Some(readers) = &self.setup.readers {
-                        readers.stored(*id, &snapshot, (bytes, now));
+                        readers.stored(*id, stored, now);
                     }
                     debug!(partition = id.0, bytes, took, "snapshot stored");
                 }
@@ -567,13 +392,16 @@ impl<S: Source, K: Sink> Worker<S, K> {
     }
 }
 
-fn count_records(setup: &Parts, records: &[Record<'_>]) {
+fn count_records(setup: &Parts, id: PartitionId, records: &[Record<'_>], now_ms: i64) {
     let topic = [setup.shared.topic.as_str()];
     let metrics = &setup.metrics;
     metrics.records_consumed.with_label_values(&topic).inc_by(records.len() as u64);
     let bytes: usize = records.iter().map(|record| record.value.len()).sum();
     metrics.consumed_bytes.with_label_values(&topic).inc_by(bytes as u64);
     metrics.batch_records.observe(f64::from(u32::try_from(records.len()).unwrap_or(u32::MAX)));
+    let now = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
+    let labels = [topic[0], &id.0.to_string()];
+    metrics.last_record_processed.with_label_values(&labels).set(now.as_secs_f64());
 }
 
 /// An error and its causes in one line.

@@ -62,36 +62,6 @@ impl Health {
     }
 }
 
-/// What happened, for metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// `transactions_total{outcome="committed"}`.
-    pub committed: AtomicU64,
-    /// `transactions_total{outcome="aborted"}`: known not to have been committed.
-    pub aborted: AtomicU64,
-    /// `transactions_total{outcome="fenced"}`.
-    pub fenced: AtomicU64,
-    /// `transactions_total{outcome="unknown"}`: decided later, by reading what was committed.
-    pub unknown: AtomicU64,
-    /// `producer_rebuilds_total{reason="failed"}`.
-    pub rebuilt_failed: AtomicU64,
-    /// `producer_rebuilds_total{reason="timed_out"}`.
-    pub rebuilt_timed_out: AtomicU64,
-    /// `producer_rebuilds_total{reason="retried"}`.
-    pub rebuilt_retried: AtomicU64,
-    /// `rebalances_total{kind="assigned"}`.
-    pub assigned: AtomicU64,
-    /// `rebalances_total{kind="revoked"}`.
-    pub revoked: AtomicU64,
-    /// `rebalances_total{kind="lost"}`.
-    pub lost: AtomicU64,
-}
-
-/// Adds one.
-pub fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// Transactional requests sent and not answered.
 #[derive(Debug, Default)]
 struct Requests {

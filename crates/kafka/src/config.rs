@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cardlens_engine::Topic;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 use crate::client::configuration;
 
@@ -125,6 +126,17 @@ pub fn owned_key(name: &str) -> Option<&'static str> {
     OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, why)| *why)
 }
 
+/// What librdkafka says against a property, if anything: that it has none of that name, or none in
+/// this build, or does not take the value.
+#[must_use]
+pub fn property_fault(name: &str, value: &str) -> Option<String> {
+    match configuration().set(name, value).create_native_config() {
+        Err(KafkaError::ClientConfig(_, said, _, _)) => Some(said),
+        Err(error) => Some(error.to_string()),
+        Ok(_) => None,
+    }
+}
+
 impl KafkaConfig {
     /// The transactional id: whoever has it too fences this one.
     #[must_use]
@@ -158,6 +170,8 @@ impl KafkaConfig {
         let beat = (self.session_timeout / 4).min(Duration::from_secs(3));
         config.set("heartbeat.interval.ms", beat.as_millis().to_string());
         config.set("max.poll.interval.ms", "60000");
+        // The end of what can be read lies beyond the last record where transactions leave markers.
+        config.set("enable.partition.eof", "true");
         // Latency of the first record after a pause; the default is 500.
         self.preset(&mut config, "fetch.wait.max.ms", "50");
         self.preset(&mut config, "queued.min.messages", "100000");

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use cardlens_engine::Metrics;
 use cardlens_model::PartitionId;
 use crossbeam_channel::Sender;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
@@ -23,7 +24,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use crate::client::{Consumer, Counters, Deadline, count, held};
+use crate::client::{Consumer, Deadline, held};
 use crate::ffi::Queue;
 
 /// How long partitions asked back may be kept to commit what was done.
@@ -70,7 +71,7 @@ struct Owned {
 /// What this instance knows of its membership.
 pub struct Group {
     events: Sender<Event>,
-    counters: Arc<Counters>,
+    metrics: Metrics,
     owned: Mutex<BTreeMap<PartitionId, Owned>>,
     epoch: AtomicU64,
     /// Asked back and not yet released.
@@ -82,10 +83,10 @@ pub struct Group {
 
 impl Group {
     /// Nothing is owned yet.
-    pub fn new(events: Sender<Event>, counters: Arc<Counters>) -> Self {
+    pub fn new(events: Sender<Event>, metrics: Metrics) -> Self {
         Self {
             events,
-            counters,
+            metrics,
             owned: Mutex::default(),
             epoch: AtomicU64::new(0),
             leaving: Mutex::default(),
@@ -186,7 +187,7 @@ impl Group {
         if self.closing() {
             return Ok(());
         }
-        count(&self.counters.assigned);
+        self.count("assigned");
         info!(partitions = partitions.len(), "assigned by the group");
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let owned =
@@ -200,7 +201,7 @@ impl Group {
         let partitions = partitions(list);
         let lost = member.assignment_lost();
         if !self.closing() && !partitions.is_empty() {
-            count(if lost { &self.counters.lost } else { &self.counters.revoked });
+            self.count(if lost { "lost" } else { "revoked" });
             if lost {
                 self.disown(&partitions);
             } else {
@@ -213,6 +214,10 @@ impl Group {
             }
         }
         if cooperative(member) { member.incremental_unassign(list) } else { member.unassign() }
+    }
+
+    fn count(&self, kind: &str) {
+        self.metrics.rebalances.with_label_values(&[kind]).inc();
     }
 
     fn disown(&self, partitions: &[PartitionId]) {

@@ -16,12 +16,12 @@ mod writer;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cardlens_engine::Error;
+use cardlens_engine::{Error, Metrics};
 use rdkafka::consumer::Consumer as _;
 use tracing::warn;
 
-pub use client::{Counters, Health};
-pub use config::{KafkaConfig, TRANSACTION_TIMEOUT, Topics, owned_key};
+pub use client::Health;
+pub use config::{KafkaConfig, TRANSACTION_TIMEOUT, Topics, owned_key, property_fault};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use topics::{Prepared, prepare};
@@ -35,37 +35,29 @@ use crate::writer::Writer;
 /// Longest time to fence a predecessor: its last transaction may still have to end.
 const FENCE: Duration = Duration::from_secs(30);
 
-/// Checks the topics, fences the predecessor of this worker, and joins the group.
+/// Checks the topics, fences the predecessor of this worker, and joins the group. The caller can read
+/// the health while it waits; what becomes of transactions, producers and the group is counted.
 ///
 /// # Errors
 /// [`Error::Setup`] when topics or settings are not as they must be; an outage.
-pub fn connect(config: &KafkaConfig) -> Result<(KafkaSource, KafkaSink), Error> {
-    let health = Arc::new(Health::default());
-    connect_with(config, &health)
-}
-
-/// As [`connect`], with a health that the caller can read while it waits.
-///
-/// # Errors
-/// As [`connect`].
-pub fn connect_with(
+pub fn connect(
     config: &KafkaConfig,
     health: &Arc<Health>,
+    metrics: &Metrics,
 ) -> Result<(KafkaSource, KafkaSink), Error> {
     let Prepared { partitions, warnings } = prepare(config, health)?;
     for warning in warnings {
         warn!("{warning}");
     }
-    let counters = Arc::new(Counters::default());
     let mut writer = Writer::new(
         config.producer(),
         config.transactional_id(),
         Arc::clone(health),
-        Arc::clone(&counters),
+        metrics.clone(),
     );
     writer.ready(FENCE)?;
     let (events, told) = crossbeam_channel::unbounded();
-    let group = Arc::new(Group::new(events, Arc::clone(&counters)));
+    let group = Arc::new(Group::new(events, metrics.clone()));
     let member = config.member().create_with_context(Context::of_member(health, &group));
     let consumer: client::Consumer =
         member.map_err(|error| Error::Setup(format!("make the consumer: {error}")))?;
@@ -82,7 +74,7 @@ pub fn connect_with(
     });
     let recovery = Recovery::new(config, health)?;
     let source = KafkaSource::start(Arc::clone(&member), topic_name(input)?, told, recovery)?;
-    let sink = KafkaSink::new(member, counters);
+    let sink = KafkaSink::new(member, metrics.clone());
     health.well();
     Ok((source, sink))
 }

@@ -6,8 +6,8 @@
 //! is told by the reader itself.
 //!
 //! Invariants:
-//! - Bounds come from a client that reads uncommitted data: one that reads committed data is told
-//!   the last stable offset, below which a committed record can be missing.
+//! - The high watermark comes from a client that reads uncommitted data: one that reads committed
+//!   data is told the last stable offset, below which a committed record can be missing.
 //! - Every read ends: without progress for [`STALL`] it fails and says where it stood.
 
 use std::ffi::CString;
@@ -68,19 +68,23 @@ impl Recovery {
         })
     }
 
-    /// The oldest offset and the high watermark.
+    /// The oldest offset, the high watermark and the last stable offset.
     pub fn bounds(&self, topic: &str, partition: PartitionId) -> Result<Bounds, Error> {
-        match self.watermarks.fetch_watermarks(topic, number(partition), ASK) {
-            Ok((low, high)) => {
-                drop(self.watermarks.poll(Duration::ZERO));
-                Ok(Bounds { low: Position(low), high: Position(high) })
+        let ask = |client: &Consumer| match client.fetch_watermarks(topic, number(partition), ASK) {
+            Ok(both) => {
+                drop(client.poll(Duration::ZERO));
+                Ok(both)
             }
             Err(error) => {
-                take_errors(&self.watermarks);
+                take_errors(client);
                 let what = format!("ask where `{topic}` partition {} begins and ends", partition.0);
                 Err(Error::caused(self.health.explain(&what), error))
             }
-        }
+        };
+        let (low, high) = ask(&self.watermarks)?;
+        // What was written between the two questions is looked at next time.
+        let stable = ask(&self.reader)?.1.min(high);
+        Ok(Bounds { low: Position(low), high: Position(high), stable: Position(stable) })
     }
 
     /// Reads a stretch, in batches, in order.
@@ -170,9 +174,11 @@ pub fn refused(topic: &str, partition: PartitionId, code: RDKafkaErrorCode, text
     match code {
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownPartition
-        | RDKafkaErrorCode::UnknownTopicOrPartition => {
-            broken(Broken::Topology, "the topic or its partition is gone; recreate or bootstrap")
-        }
+        | RDKafkaErrorCode::UnknownTopicOrPartition => broken(
+            Broken::Topology,
+            "the topic or its partition is gone; restore it, or begin anew under another \
+                 `service.name`",
+        ),
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
             broken(Broken::InputGap, "what is to be read next is not there")
         }

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomS
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardlens_engine::{Clock as _, Error, Output, Outputs, Progress, Sink, SystemClock};
+use cardlens_engine::{Clock as _, Error, Metrics, Output, Outputs, Progress, Sink, SystemClock};
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -23,7 +23,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use crate::client::{Counters, Deadline, count, held};
+use crate::client::{Deadline, held};
 use crate::ffi;
 use crate::recovery::number;
 use crate::source::Member;
@@ -49,7 +49,7 @@ pub fn untagged(text: &str) -> &str {
 /// Where the outputs of one worker go.
 pub struct KafkaSink {
     member: Arc<Member>,
-    counters: Arc<Counters>,
+    metrics: Metrics,
     clock: SystemClock,
     /// Makes the tags of this sink its own.
     nonce: u64,
@@ -92,20 +92,19 @@ enum Fate {
 }
 
 impl KafkaSink {
-    pub(crate) fn new(member: Arc<Member>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(member: Arc<Member>, metrics: Metrics) -> Self {
         let nonce = RandomState::new().build_hasher().finish();
         let clock = SystemClock::new();
-        Self { member, counters, clock, nonce, serial: 0, owed: None }
+        Self { member, metrics, clock, nonce, serial: 0, owed: None }
     }
 
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
+    /// What became of a transaction; those that were committed the worker counts.
+    fn count(&self, outcome: &str) {
+        self.metrics.transactions.with_label_values(&[outcome]).inc();
     }
 
     fn fenced(&mut self, detail: &str) -> Error {
-        count(&self.counters.fenced);
+        self.count("fenced");
         // The worker drops what it holds; so nobody asks any more.
         self.owed = None;
         Error::Fenced { detail: detail.to_owned() }
@@ -280,7 +279,6 @@ impl KafkaSink {
     }
 
     fn committed(&self, call: &Call) {
-        count(&self.counters.committed);
         for progress in &call.progress {
             let stored = (progress.position.0, tagged(&call.tag, progress));
             self.member.group.store(progress.partition, Some(stored));
@@ -293,7 +291,6 @@ impl Sink for KafkaSink {
     fn commit(&mut self, outputs: &Outputs, progress: &[Progress]) -> Result<(), Error> {
         let deadline = Deadline::after(COMMIT);
         if self.settle(outputs, progress, deadline)? == Fate::Committed {
-            count(&self.counters.committed);
             return Ok(());
         }
         if progress.is_empty() {
@@ -327,15 +324,14 @@ impl Sink for KafkaSink {
             };
             warn!(error = %error, cause = ?std::error::Error::source(&error), "transaction failed");
             held(&self.member.writer).retire(doubt);
-            count(&self.counters.unknown);
+            self.count("unknown");
             let outputs = digest(outputs);
             self.owed = Some(Owed { call: call.clone(), outputs, open: true });
             if self.resolve(&call, deadline)? == Fate::Committed {
                 self.owed = None;
-                count(&self.counters.committed);
                 return Ok(());
             }
-            count(&self.counters.aborted);
+            self.count("aborted");
             self.owed = Some(Owed { call: call.clone(), outputs, open: false });
             if left == 0 || deadline.passed() {
                 return Err(error);

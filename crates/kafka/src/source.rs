@@ -22,9 +22,9 @@ use std::time::Duration;
 use cardlens_engine::{Bounds, Broken, Committed, EachPublished, Error, Polled, Source};
 use cardlens_model::{PartitionId, Position, Record};
 use crossbeam_channel::Receiver;
-use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
 use crate::client::{Consumer, Deadline, Health, held};
@@ -39,6 +39,8 @@ use crate::writer::Writer;
 pub const BATCH: usize = 4_096;
 /// Longest single wait of a call other than a stretch of recovery.
 pub const ASK: Duration = Duration::from_secs(5);
+/// Longest wait for what others have committed, while records of this worker wait.
+const ASK_ALL: Duration = Duration::from_secs(1);
 /// The safe client spins through the last millisecond of each poll, so polls are long.
 const POLL: Duration = Duration::from_millis(500);
 /// How often the partitions of the input are counted.
@@ -73,6 +75,8 @@ pub struct KafkaSource {
     cursor: usize,
     /// Partitions being delivered, with the next offset of each.
     live: BTreeMap<PartitionId, i64>,
+    /// Where the log of a partition was found to end for its reader.
+    ends: BTreeMap<PartitionId, i64>,
     /// Partitions that began anew, or ended, while the batch held older messages of theirs.
     stale: BTreeSet<PartitionId>,
     /// Partitions of the input, once it has another number of them than when it was joined.
@@ -104,6 +108,7 @@ impl KafkaSource {
             messages: Messages::new(BATCH),
             cursor: 0,
             live: BTreeMap::new(),
+            ends: BTreeMap::new(),
             stale: BTreeSet::new(),
             recounted: None,
             recovery,
@@ -129,6 +134,7 @@ impl KafkaSource {
             }
             Ok(Event::Revoked { partitions, lost }) => {
                 self.live.retain(|partition, _| !partitions.contains(partition));
+                self.ends.retain(|partition, _| !partitions.contains(partition));
                 self.stale.extend(&partitions);
                 return Ok(Some(Polled::Revoked { partitions, lost }));
             }
@@ -155,7 +161,8 @@ impl KafkaSource {
         }
         let detail = format!(
             "`{topic}` had {before} partitions and has others now: its customers have moved, but \
-             not what is known of them; bootstrap anew from history for the new number"
+             not what is known of them; make a new topic of that many partitions, write the \
+             history into it, and begin anew on it under another `service.name`"
         );
         Err(Error::Broken { partition, reason: Broken::Topology, detail })
     }
@@ -173,6 +180,11 @@ impl KafkaSource {
             }
             if let Some((code, text)) = message.error() {
                 let next = *next;
+                // Everything before it was handed out.
+                if code == RDKafkaErrorCode::PartitionEOF {
+                    self.ends.insert(partition, offset);
+                    continue;
+                }
                 return Err(self.explain(partition, next, code, &text));
             }
             if offset < *next {
@@ -240,6 +252,29 @@ impl KafkaSource {
 impl Source for KafkaSource {
     fn partitions(&mut self) -> Option<u32> {
         u32::try_from(self.member.partitions).ok()
+    }
+
+    fn reached(&mut self, partition: PartitionId) -> Option<Position> {
+        self.ends.get(&partition).copied().map(Position)
+    }
+
+    /// One question for all, with a short wait: they are those of others, and change all the time.
+    fn all_committed(&mut self) -> Result<Vec<(PartitionId, Committed)>, Error> {
+        let topic = &self.member.topics.input;
+        let failed =
+            |error| Error::caused(format!("read all committed positions of `{topic}`"), error);
+        let mut all = TopicPartitionList::with_capacity(self.member.partitions);
+        for partition in 0..self.member.partitions {
+            all.add_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
+        }
+        let answer = self.member.consumer.committed_offsets(all, ASK_ALL).map_err(failed)?;
+        let committed = answer.elements().into_iter().filter_map(|element| {
+            let Offset::Offset(offset) = element.offset() else { return None };
+            let partition = u32::try_from(element.partition()).ok().map(PartitionId)?;
+            let metadata = untagged(element.metadata()).to_owned();
+            Some((partition, Committed { position: Position(offset), metadata }))
+        });
+        Ok(committed.collect())
     }
 
     fn poll(&mut self, wait: Duration) -> Result<Polled<'_>, Error> {
@@ -357,6 +392,7 @@ impl Source for KafkaSource {
         let resumed = consumer.resume(&list(topic, partition, Offset::Invalid)?);
         resumed.map_err(|error| Error::caused(what(), error))?;
         self.live.insert(partition, at.0);
+        self.ends.remove(&partition);
         // What the batch still holds was fetched for an earlier beginning.
         self.stale.insert(partition);
         Ok(())
@@ -438,13 +474,14 @@ fn outside(topic: &str, partition: PartitionId, at: i64, bounds: Bounds) -> Opti
         let gone = low - at;
         let detail = format!(
             "`{topic}`: position {at} is to be read, but the log begins at {low}: up to {gone} \
-             records were removed unread; lengthen its retention and bootstrap from history"
+             records were removed unread; restore them, or begin anew under another `service.name`"
         );
         (Broken::InputGap, detail)
     } else if at > high {
         let detail = format!(
             "`{topic}`: position {at} is to be read, but the log ends at {high}: it was truncated, \
-             or the topic was made anew; compare it with its replicas, or bootstrap from history"
+             or the topic was made anew; compare it with its replicas, or begin anew under another \
+             `service.name`"
         );
         (Broken::Truncated, detail)
     } else {

@@ -12,13 +12,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardlens_engine::Error;
+use cardlens_engine::{Error, Metrics};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::{info, warn};
 
-use crate::client::{Context, Counters, Deadline, Health, count};
+use crate::client::{Context, Deadline, Health};
 use crate::ffi;
 
 /// The producer of this crate.
@@ -49,19 +49,14 @@ pub struct Writer {
     config: ClientConfig,
     id: String,
     health: Arc<Health>,
-    counters: Arc<Counters>,
+    metrics: Metrics,
     producer: Option<Producer>,
 }
 
 impl Writer {
     /// A place without a producer yet.
-    pub fn new(
-        config: ClientConfig,
-        id: String,
-        health: Arc<Health>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        Self { config, id, health, counters, producer: None }
+    pub fn new(config: ClientConfig, id: String, health: Arc<Health>, metrics: Metrics) -> Self {
+        Self { config, id, health, metrics, producer: None }
     }
 
     /// A producer that no older one can disturb.
@@ -100,11 +95,12 @@ impl Writer {
     /// Replaces the producer before it is used again.
     pub fn retire(&mut self, doubt: Doubt) {
         if self.producer.take().is_some() {
-            count(match doubt {
-                Doubt::Failed => &self.counters.rebuilt_failed,
-                Doubt::TimedOut => &self.counters.rebuilt_timed_out,
-                Doubt::Retried => &self.counters.rebuilt_retried,
-            });
+            let reason = match doubt {
+                Doubt::Failed => "failed",
+                Doubt::TimedOut => "timed_out",
+                Doubt::Retried => "retried",
+            };
+            self.metrics.producer_rebuilds.with_label_values(&[reason]).inc();
             warn!(id = self.id, ?doubt, "producer replaced");
         }
     }

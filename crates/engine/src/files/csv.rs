@@ -33,14 +33,19 @@ pub struct CsvLayout {
 }
 
 impl CsvLayout {
-    /// Reads a header. `mapped` gives the column of a field where it has another name than ours or
+    /// Reads a header, whose columns have `delimiter` between them. `mapped` gives the column of a field where it has another name than ours or
     /// a common one; `currency` is the reporting currency.
     ///
     /// # Errors
     /// A sentence that names each required field without a column.
-    pub fn new(header: &[u8], mapped: &[(Field, String)], currency: &str) -> Result<Self, String> {
+    pub fn new(
+        header: &[u8],
+        delimiter: u8,
+        mapped: &[(Field, String)],
+        currency: &str,
+    ) -> Result<Self, String> {
         let header = without_mark(header);
-        let mut splitter = Splitter::new();
+        let mut splitter = Splitter::new(delimiter);
         let names: Vec<String> =
             splitter.split(header).unwrap_or_default().iter().map(|n| n.trim().into()).collect();
         let ours = names.iter().any(|name| name == Field::AmountMinor.name());
@@ -118,6 +123,7 @@ fn without_mark(header: &[u8]) -> &[u8] {
 /// Splits one line, with memory of its own. Making a reader costs more than reading a line.
 #[derive(Debug)]
 struct Splitter {
+    delimiter: u8,
     reader: csv_core::Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -126,13 +132,13 @@ struct Splitter {
 impl Clone for Splitter {
     /// A copy of a reader goes on in the wrong state (`csv-core` 0.1.13), so a new one is made.
     fn clone(&self) -> Self {
-        Self::new()
+        Self::new(self.delimiter)
     }
 }
 
 impl Splitter {
-    fn new() -> Self {
-        Self { reader: csv_core::Reader::new(), text: Vec::new(), ends: Vec::new() }
+    fn new(delimiter: u8) -> Self {
+        Self { delimiter, reader: reader(delimiter), text: Vec::new(), ends: Vec::new() }
     }
 
     /// The texts of a line's columns; `None` when it is no CSV or no UTF-8.
@@ -146,7 +152,7 @@ impl Splitter {
         let (last, _, _, more) =
             self.reader.read_record(b"\n", &mut self.text[written..], &mut self.ends[count..]);
         if (result, last) != (InputEmpty, Record) {
-            self.reader = csv_core::Reader::new();
+            self.reader = reader(self.delimiter);
             return None;
         }
         let count = count + more;
@@ -158,6 +164,10 @@ impl Splitter {
         }
         Some(texts)
     }
+}
+
+fn reader(delimiter: u8) -> csv_core::Reader {
+    csv_core::ReaderBuilder::new().delimiter(delimiter).build()
 }
 
 fn field_of(name: &str, ours: bool) -> Option<Field> {
@@ -174,17 +184,23 @@ mod tests {
 
     #[test]
     fn headers() {
-        let layout = CsvLayout::new(b"txn_id,customer_id,ts,mcc,amount_cents", &[], "USD").unwrap();
-        assert_eq!(layout.currency.as_deref(), Some("USD"));
-        let problem = CsvLayout::new(b"txn_id,who,ts,amount_cents", &[], "USD").unwrap_err();
+        let layout = |header: &[u8], delimiter, mapped: &[(Field, String)]| {
+            CsvLayout::new(header, delimiter, mapped, "USD")
+        };
+        let commas = layout(b"txn_id,customer_id,ts,mcc,amount_cents", b',', &[]).unwrap();
+        assert_eq!(commas.currency.as_deref(), Some("USD"));
+        let tabs = layout(b"txn_id\tcustomer_id\tts\tmcc\tamount_cents", b'\t', &[]).unwrap();
+        assert_eq!(tabs.columns, commas.columns);
+        assert_eq!(tabs.clone().customer(b"1\tA, B\t\t\t"), Some(b"A, B".to_vec()));
+        let problem = layout(b"txn_id,who,ts,amount_cents", b',', &[]).unwrap_err();
         assert!(problem.contains("no column for `customer` among txn_id, who"), "{problem}");
         let mapped = [(Field::Customer, "who".to_owned())];
-        assert!(CsvLayout::new(b"txn_id,who,ts,amount_cents", &mapped, "USD").is_ok());
+        assert!(layout(b"txn_id,who,ts,amount_cents", b',', &mapped).is_ok());
     }
 
     #[test]
     fn splits() {
-        let mut splitter = Splitter::new();
+        let mut splitter = Splitter::new(b',');
         assert_eq!(splitter.split(b"a,\"b,\"\"c\",").unwrap(), ["a", "b,\"c", ""]);
         assert_eq!(splitter.split(b"a").unwrap(), ["a"]);
         assert!(splitter.split(b"a,\xff").is_none());

@@ -1,6 +1,6 @@
 //! Files as a source and a sink: what `backtest` reads and writes.
 //!
-//! CSV, JSON lines and Parquet, plain or gzip, go through the same decoder and worker as a live
+//! CSV, TSV, JSON lines and Parquet, the texts plain or gzip, go through the same decoder and worker as a live
 //! stream. Records are dealt to partitions as Kafka's own producers would, so that a backtest can
 //! be compared with a topic.
 
@@ -15,4 +15,4 @@ pub use csv::CsvLayout;
 pub use murmur::partition_of;
 pub use sink::FileSink;
 pub use source::{FileOptions, FileSource, Places, ReadProgress};
-pub use tables::write_tables;
+pub use tables::{customers, write_tables};

@@ -69,19 +69,32 @@ impl Places {
     }
 }
 
+/// What a file holds, told by the end of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Json,
-    Csv,
+    /// Columns with this byte between them.
+    Csv(u8),
     Parquet,
 }
+
+/// Ends of names, any of which but the last may be followed by `.gz`.
+const ENDS: [(&str, Kind); 7] = [
+    (".csv", Kind::Csv(b',')),
+    (".txt", Kind::Csv(b',')),
+    (".tsv", Kind::Csv(b'\t')),
+    (".jsonl", Kind::Json),
+    (".ndjson", Kind::Json),
+    (".json", Kind::Json),
+    (".parquet", Kind::Parquet),
+];
 
 /// A finite source: the lines of files.
 pub struct FileSource {
     options: FileOptions,
     files: VecDeque<PathBuf>,
     layout: Option<CsvLayout>,
-    kind: Option<Kind>,
+    kind: Kind,
     lines: Option<Lines>,
     /// Lines of the chunk in hand by partition: position and byte range.
     dealt: Vec<VecDeque<(i64, usize, usize)>>,
@@ -98,8 +111,10 @@ impl FileSource {
     /// Opens the first file and reads its header.
     ///
     /// # Errors
-    /// A file cannot be opened, or is of no known format, or lacks a required column.
+    /// A file cannot be opened, or is of no known format or another one than the others, or lacks
+    /// a required column.
     pub fn open(options: FileOptions) -> Result<Self, Error> {
+        let kind = common_kind(&options.files)?;
         let mut total = 0;
         for file in &options.files {
             let size = std::fs::metadata(file)
@@ -109,7 +124,7 @@ impl FileSource {
         let mut source = Self {
             files: options.files.iter().cloned().collect(),
             layout: None,
-            kind: None,
+            kind,
             lines: None,
             dealt: (0..options.partitions.max(1)).map(|_| VecDeque::new()).collect(),
             ranges: Vec::new(),
@@ -148,19 +163,14 @@ impl FileSource {
             self.lines = None;
             return Ok(false);
         };
-        let kind = kind_of(&path);
-        if *self.kind.get_or_insert(kind) != kind {
-            let what = format!("`{}` is of another format than the files before", path.display());
-            return Err(Error::Setup(what));
-        }
         let name = path.display().to_string();
-        let reader: Box<dyn Read + Send> = match kind {
+        let reader: Box<dyn Read + Send> = match self.kind {
             Kind::Parquet => super::tables::parquet_as_csv(&path, &self.progress.read)?,
-            Kind::Csv | Kind::Json => open(&path, Arc::clone(&self.progress.read))?,
+            Kind::Csv(_) | Kind::Json => open(&path, Arc::clone(&self.progress.read))?,
         };
-        let mut lines = Lines::new(reader, kind != Kind::Json, name.clone());
+        let mut lines = Lines::new(reader, self.kind != Kind::Json, name.clone());
         let mut first_line = 1;
-        if kind != Kind::Json {
+        if self.kind != Kind::Json {
             self.read_header(&mut lines, &name)?;
             first_line = 2;
         }
@@ -184,7 +194,9 @@ impl FileSource {
                 return Err(Error::Setup(what));
             }
             None => {
-                let layout = CsvLayout::new(header, &self.options.mapped, &self.options.currency)
+                let delimiter = if let Kind::Csv(delimiter) = self.kind { delimiter } else { b',' };
+                let FileOptions { mapped, currency, .. } = &self.options;
+                let layout = CsvLayout::new(header, delimiter, mapped, currency)
                     .map_err(|problem| Error::Setup(format!("`{name}`: {problem}")))?;
                 self.layout = Some(layout);
             }
@@ -263,7 +275,8 @@ impl Source for FileSource {
     }
 
     fn bounds(&mut self, _partition: PartitionId) -> Result<Bounds, Error> {
-        Ok(Bounds { low: Position(0), high: Position(self.next_position) })
+        let high = Position(self.next_position);
+        Ok(Bounds { low: Position(0), high, stable: high })
     }
 
     fn replay(
@@ -319,15 +332,30 @@ fn for_good(error: Error) -> Error {
     }
 }
 
-fn kind_of(path: &Path) -> Kind {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
-    let name = name.unwrap_or_default();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    match name.rsplit('.').next() {
-        Some("csv" | "tsv" | "txt") => Kind::Csv,
-        Some("parquet") => Kind::Parquet,
-        _ => Kind::Json,
+/// The one format of all files.
+fn common_kind(files: &[PathBuf]) -> Result<Kind, Error> {
+    let mut common = None;
+    for path in files {
+        let Some(kind) = kind_of(path) else {
+            let known = ENDS.map(|(end, _)| end).join(", ");
+            return Err(Error::Setup(format!(
+                "`{}`: the name does not say what it holds; it ends in one of {known}, and all \
+                 but the last may be followed by .gz",
+                path.display()
+            )));
+        };
+        if *common.get_or_insert(kind) != kind {
+            let what = format!("`{}` is of another format than the files before", path.display());
+            return Err(Error::Setup(what));
+        }
     }
+    Ok(common.unwrap_or(Kind::Json))
+}
+
+fn kind_of(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let plain = name.strip_suffix(".gz").unwrap_or(&name);
+    ENDS.into_iter().find(|(end, _)| plain.ends_with(end)).map(|(_, kind)| kind)
 }
 
 fn json_customer(line: &[u8], mapped: &[(Field, String)]) -> Option<Vec<u8>> {
@@ -341,5 +369,39 @@ fn json_customer(line: &[u8], mapped: &[(Field, String)]) -> Option<Vec<u8>> {
         serde_json::Value::String(text) => Some(text.clone().into_bytes()),
         serde_json::Value::Number(number) => Some(number.to_string().into_bytes()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_files_hold() {
+        for (name, kind) in [
+            ("a.csv", Some(Kind::Csv(b','))),
+            ("A.CSV.GZ", Some(Kind::Csv(b','))),
+            ("a.b.tsv.gz", Some(Kind::Csv(b'\t'))),
+            ("a.ndjson", Some(Kind::Json)),
+            ("a.parquet", Some(Kind::Parquet)),
+            ("a", None),
+            ("csv", None),
+            ("a.csv.zst", None),
+            ("a.gz", None),
+        ] {
+            assert_eq!(kind_of(Path::new(name)), kind, "{name}");
+        }
+        let kinds = |names: &[&str]| {
+            let files: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+            common_kind(&files).map_err(|error| error.to_string())
+        };
+        assert_eq!(kinds(&["a.csv", "b.txt.gz"]), Ok(Kind::Csv(b',')));
+        assert!(kinds(&["a.csv", "b.tsv"]).unwrap_err().contains("`b.tsv` is of another format"));
+        let unknown = kinds(&["a.csv", "history"]).unwrap_err();
+        assert!(unknown.starts_with("`history`: the name does not say"), "{unknown}");
+        assert!(
+            unknown.contains(".csv, .txt, .tsv, .jsonl, .ndjson, .json, .parquet"),
+            "{unknown}"
+        );
     }
 }

@@ -157,6 +157,15 @@ pub fn write_tables<S: Source, K: Sink>(
     windows_table.close()
 }
 
+/// The ids of all customers of a worker.
+pub fn customers<S: Source, K: Sink>(worker: &Worker<S, K>) -> Vec<String> {
+    let ids = worker.partitions().flat_map(|partition| {
+        let count = u32::try_from(partition.table.customers()).unwrap_or(u32::MAX);
+        (0..count).map(|slot| partition.table.customer_id(Slot(slot)).to_owned())
+    });
+    ids.collect()
+}
+
 fn batch(columns: Vec<(String, ArrayRef)>) -> Result<RecordBatch, Error> {
     RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),

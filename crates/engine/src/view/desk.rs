@@ -26,8 +26,8 @@ const IDLE: Duration = Duration::from_secs(300);
 const PIN_UNUSED: Duration = Duration::from_secs(60);
 /// A view is brought forward at most so often.
 const FRESH: Duration = Duration::from_millis(250);
-/// And so that it takes at most one part in so many of the worker's time, unless a pin would be
-/// older than that.
+/// And so that each partition's takes at most one part in so many of the worker's time, unless a pin
+/// would be older than that.
 const SHARE: u32 = 10;
 const STALE: Duration = Duration::from_secs(10);
 /// Pins of all partitions.
@@ -67,12 +67,28 @@ pub struct Seat {
     pub watermark: Option<EventTime>,
     /// The first day not closed.
     pub open_day: Option<Day>,
-    /// Records not yet committed, when last counted.
+    /// Records not yet committed, of those that were there when last counted.
     pub lag_records: i64,
+    /// How long ago the last record taken was appended, when that was counted; zero when none wait.
+    pub behind: Duration,
+    /// Bytes of state: what snapshots hold, as it lies in memory.
+    pub state_bytes: usize,
     /// Bytes of the view; 0 without one.
     pub view_bytes: usize,
     /// The first day whose profiles are not in the history; none where no history is kept.
     pub profiled_before: Option<Day>,
+}
+
+impl Seat {
+    /// What was committed waits no longer.
+    pub(super) fn advance(&mut self, position: Position) {
+        let committed = position.0.saturating_sub(self.position.0).max(0);
+        self.lag_records = self.lag_records.saturating_sub(committed).max(0);
+        if self.lag_records == 0 {
+            self.behind = Duration::ZERO;
+        }
+        self.position = position;
+    }
 }
 
 struct Place {
@@ -324,6 +340,8 @@ impl Desk {
             watermark: None,
             open_day: None,
             lag_records: 0,
+            behind: Duration::ZERO,
+            state_bytes: 0,
             view_bytes: 0,
             profiled_before: None,
         };

@@ -19,7 +19,7 @@ use super::pinned::Pinned;
 use crate::Outputs;
 use crate::history::Past;
 use crate::partition::{Partition, SLICE};
-use crate::snapshot::Snapshot;
+use crate::snapshot::Stored;
 
 /// Longest wait for records while somebody reads: the next look-up may wait as long for the worker.
 const ATTENDED: Duration = Duration::from_millis(2);
@@ -87,10 +87,11 @@ impl Readers {
         let (position, customers) = (partition.position, partition.table.customers());
         let (watermark, open_day) = (partition.table.watermark(), partition.table.open_day());
         let profiled = partition.past.as_ref().and_then(Past::profiled_before);
+        let state_bytes = partition.memory().into_iter().map(|(_, bytes)| bytes).sum();
         self.desk.update(partition.id, |seat| {
-            seat.position = position;
+            seat.advance(position);
             seat.profiled_before = profiled;
-            seat.customers = customers;
+            (seat.customers, seat.state_bytes) = (customers, state_bytes);
             (seat.watermark, seat.open_day) = (watermark, open_day);
         });
     }
@@ -100,14 +101,14 @@ impl Readers {
         self.desk.note(|notes| notes.wrote(outputs, now_ms));
     }
 
-    /// A snapshot was stored: its bytes, and when.
-    pub(crate) fn stored(&self, id: PartitionId, snapshot: &Snapshot, told: (u64, i64)) {
-        self.desk.note(|notes| notes.stored(id, snapshot, told));
+    /// A snapshot was stored.
+    pub(crate) fn stored(&self, id: PartitionId, stored: Stored, now_ms: i64) {
+        self.desk.note(|notes| notes.stored(id, stored, now_ms));
     }
 
-    /// How far behind its log a partition is.
-    pub(crate) fn lag(&self, partition: PartitionId, records: i64) {
-        self.desk.update(partition, |seat| seat.lag_records = records);
+    /// How far behind its log a partition is, in records and in time.
+    pub(crate) fn lag(&self, partition: PartitionId, records: i64, behind: Duration) {
+        self.desk.update(partition, |seat| (seat.lag_records, seat.behind) = (records, behind));
     }
 
     /// How long the worker may wait for records, of a time: not at all while a view has more to do

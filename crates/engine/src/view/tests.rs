@@ -114,11 +114,19 @@ impl Stage {
 
     /// A worker that commits after every step.
     fn worker(&self, desk: &Desk) -> Worker<LogSource, LogSink> {
+        self.worker_by(Box::new(SystemClock::new()), desk)
+    }
+
+    fn worker_by(
+        &self,
+        clock: Box<dyn Clock + Send + Sync>,
+        desk: &Desk,
+    ) -> Worker<LogSource, LogSink> {
         let (source, sink) = self.log.join();
         let (deployment, shared) = (self.deployment.clone(), Arc::clone(&self.shared));
         self.log.assign(&[&[0]]);
         let setup = WorkerSetup {
-            clock: Box::new(SystemClock::new()),
+            clock,
             shared: Arc::clone(&self.shared),
             pace: Pace {
                 commit_interval: Duration::ZERO,
@@ -288,6 +296,31 @@ fn a_view_equals_the_tables_written_at_its_position() {
     let windows: usize = (0..place).map(|place| pinned.windows(place).len()).sum();
     let written = table(folder.path(), "windows.parquet");
     assert_eq!(windows, written.iter().map(RecordBatch::num_rows).sum::<usize>());
+}
+
+#[test]
+fn a_seat_tells_how_far_behind_a_partition_is_and_how_large() {
+    let stage = Stage::new();
+    stage.log.set_run_max(37);
+    records(9, 50, 200).iter().for_each(|record| stage.append(record));
+    let clock = HandClock::default();
+    let desk = stage.desk(&clock);
+    let mut worker = stage.worker_by(Box::new(clock.clone()), &desk);
+    let seat = || desk.seats().0.remove(0);
+    while desk.seats().0.is_empty() || seat().position.0 == 0 {
+        worker.step().unwrap();
+    }
+    // Records were appended at 0, and are looked for every few seconds.
+    clock.forward(Duration::from_secs(95));
+    worker.step().unwrap();
+    let behind = seat();
+    assert!(behind.lag_records > 0 && behind.state_bytes > 0, "{behind:?}");
+    assert_eq!(behind.behind, Duration::from_secs(95));
+    // What is committed since waits no longer, before it is looked for again.
+    worker.step().unwrap();
+    assert_eq!((seat().lag_records, seat().behind), (behind.lag_records - 37, behind.behind));
+    stage.read(&desk, &mut worker);
+    assert_eq!((seat().lag_records, seat().behind), (0, Duration::ZERO));
 }
 
 #[test]

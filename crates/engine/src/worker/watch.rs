@@ -3,20 +3,20 @@
 //!
 //! Invariants:
 //! - A partition is called stalled only when there is something to do for it: records taken and not
-//!   committed, or records in the log. Positions of transaction markers are not records.
+//!   committed, or decided records in the log. Positions of transaction markers are not records, and
+//!   those of a transaction that is still open cannot be taken.
 //! - State beyond the limit stops the intake of all partitions, after everything was committed and
 //!   stored, and nothing else: what is held stays held, and is given up when the group asks. When
 //!   the state has become smaller, or the limit is higher at the next start, intake goes on.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cardlens_model::{PartitionId, Position};
+use cardlens_model::Position;
 use tracing::{error, info, warn};
 
 use super::{Health, News, Owned, Worker};
 use crate::progress::Mark;
-use crate::{Error, Sink, Source};
+use crate::{Bounds, Error, Sink, Source};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(5);
@@ -29,17 +29,31 @@ pub(super) struct Watch {
     at: Option<(Position, Mark)>,
     /// Since when it stands there with something to do.
     since: Duration,
-    /// The position that the log's next record would get, when it was asked last.
-    high: Option<Position>,
-    /// Up to here the log was searched for records that were not taken, and has none.
-    barren: Position,
+    /// Positions that may hold records to take, when the log was asked last.
+    there: i64,
+    /// The log answered when it was asked last, and had nothing that was not taken.
+    pub(super) caught_up: bool,
+    /// Up to where transactions of the log are decided, and since when while one behind is not.
+    stable: (Position, Duration),
     stalled: bool,
 }
 
 impl Watch {
     /// Of a partition restored at that time.
     pub(super) fn new(now: Duration) -> Self {
-        Self { at: None, since: now, high: None, barren: Position(0), stalled: false }
+        let stable = (Position(0), now);
+        Self { at: None, since: now, there: 0, caught_up: false, stable, stalled: false }
+    }
+
+    /// What is in the log from where it was read to; returns how long an open transaction has held
+    /// up its readers.
+    fn look(&mut self, bounds: Bounds, read: Position, now: Duration) -> Duration {
+        self.there = bounds.stable.0.saturating_sub(read.0).max(0);
+        self.caught_up = bounds.high <= read;
+        if bounds.stable >= bounds.high || self.stable.0 != bounds.stable {
+            self.stable = (bounds.stable, now);
+        }
+        now.saturating_sub(self.stable.1)
     }
 }
 
@@ -58,38 +72,42 @@ impl<S: Source, K: Sink> Worker<S, K> {
 
     /// Asks the log how far behind partitions are, unless it does not even take a commit.
     fn count_lag(&mut self) {
-        let now_ms = self.clock.now_ms();
+        let (now_ms, now) = (self.clock.now_ms(), self.clock.elapsed());
+        self.owned.values_mut().for_each(|owned| owned.watch.caught_up = false);
         for (id, owned) in self.owned.iter_mut().filter(|_| !self.blocked) {
             // One wait for a log that does not answer is enough.
             let Ok(bounds) = self.source.bounds(*id) else { return };
-            owned.watch.high = Some(bounds.high);
+            let at = owned.partition.position;
+            let read = self.source.reached(*id).map_or(at, |reached| reached.max(at));
+            let undecided = owned.watch.look(bounds, read, now);
             let number = id.0.to_string();
             let labels = [self.setup.shared.topic.as_str(), number.as_str()];
-            let lag = bounds.high.0.saturating_sub(owned.partition.position.0).max(0);
+            let lag = bounds.high.0.saturating_sub(read.0).max(0);
             let metrics = &self.setup.metrics;
             metrics.partition_lag_records.with_label_values(&labels).set(lag);
-            if let Some(readers) = &self.setup.readers {
-                readers.lag(*id, lag);
-            }
             let behind = owned.appended_at.filter(|_| lag > 0).map_or(0, |at| now_ms - at);
             let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
             let gauge = metrics.partition_lag_seconds.with_label_values(&labels);
             gauge.set(behind.as_secs_f64());
+            metrics.lso_stall_seconds.with_label_values(&labels).set(undecided.as_secs_f64());
+            if let Some(readers) = &self.setup.readers {
+                readers.lag(*id, lag, behind);
+            }
         }
     }
 
     /// Counts the state; beyond the limit nothing more is taken.
     fn count_memory(&mut self) -> Result<(), Error> {
-        let mut bytes = BTreeMap::new();
+        // A part of partitions that were given away is there still, and holds nothing.
+        self.state_bytes.values_mut().for_each(|size| *size = 0);
         for (part, size) in self.owned.values().flat_map(|owned| owned.partition.memory()) {
-            *bytes.entry(part).or_insert(0) += size;
+            *self.state_bytes.entry(part).or_insert(0) += size;
         }
-        let total: usize = bytes.values().sum();
-        self.state_bytes = total;
-        for (part, size) in bytes {
-            let gauge = self.setup.metrics.state_bytes.with_label_values(&[part]);
-            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+        for (part, size) in &self.state_bytes {
+            let gauge = self.setup.metrics.state_bytes.with_label_values(&[*part]);
+            gauge.set(i64::try_from(*size).unwrap_or(i64::MAX));
         }
+        let total: usize = self.state_bytes.values().sum();
         let Some(limit) = self.setup.pace.memory_limit else { return Ok(()) };
         let over = u64::try_from(total).unwrap_or(u64::MAX) > limit;
         match (self.full, over) {
@@ -134,7 +152,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
     fn count_stalled(&mut self) {
         let now = self.clock.elapsed();
         for (id, owned) in &mut self.owned {
-            let todo = !self.full && (uncommitted(owned) || untaken(owned).is_some());
+            let todo = !self.full && (uncommitted(owned) || owned.watch.there > 0);
             if !todo || owned.watch.at != owned.committed {
                 owned.watch.at.clone_from(&owned.committed);
                 owned.watch.since = now;
@@ -148,7 +166,7 @@ impl<S: Source, K: Sink> Worker<S, K> {
             if owned.watch.stalled || still < STALLED_AFTER {
                 continue;
             }
-            let Some(why) = why_stalled(&mut self.source, *id, owned, still) else { continue };
+            let why = why_stalled(owned, still);
             warn!(partition = id.0, "stalled: {why}");
             owned.watch.stalled = true;
             (self.setup.health)(News::Partition(*id, Some(Health::Stalled(why))));
@@ -161,37 +179,14 @@ fn uncommitted(owned: &Owned) -> bool {
     owned.committed.as_ref().is_none_or(|(position, _)| *position != owned.partition.position)
 }
 
-/// Where the log may hold records that were not taken.
-fn untaken(owned: &Owned) -> Option<(Position, Position)> {
-    let from = owned.partition.position.max(owned.watch.barren);
-    owned.watch.high.filter(|high| *high > from).map(|high| (from, high))
-}
-
-/// Why a partition does not get on; nothing when there turns out to be nothing to take, or when
-/// the log cannot say.
-fn why_stalled<S: Source>(
-    source: &mut S,
-    id: PartitionId,
-    owned: &mut Owned,
-    still: Duration,
-) -> Option<String> {
+/// Why a partition does not get on.
+fn why_stalled(owned: &Owned, still: Duration) -> String {
     let (position, seconds) = (owned.partition.position.0, still.as_secs());
     if uncommitted(owned) {
-        return Some(format!(
+        return format!(
             "what was taken up to position {position} has not been committed for {seconds} s"
-        ));
+        );
     }
-    let (from, to) = untaken(owned)?;
-    let mut found = false;
-    let read = source.replay(id, from, to, &mut |records| {
-        found |= !records.is_empty();
-        if found { Err(Error::unavailable("one is enough")) } else { Ok(()) }
-    });
-    if read.is_ok() && !found {
-        owned.watch.barren = to;
-    }
-    found.then(|| {
-        let there = to.0 - from.0;
-        format!("nothing was taken at position {position} for {seconds} s, and {there} are there")
-    })
+    let there = owned.watch.there;
+    format!("nothing was taken at position {position} for {seconds} s, and {there} are there")
 }
