@@ -1,19 +1,31 @@
 //! `cardlens backtest`: history in files through the same engine, into files.
+//!
+//! Results have their names in the folder once they are whole. Until then, and for good when the run
+//! is interrupted or fails, they are in the folder [`UNFINISHED`] inside it.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use cardlens_engine::files::{FileOptions, FileSink, FileSource, ReadProgress, write_tables};
-use cardlens_engine::{Clock, Metrics, Names, Pace, SystemClock, Worker, WorkerSetup};
+use cardlens_engine::files::{
+    FileOptions, FileSink, FileSource, Places, ReadProgress, write_tables,
+};
+use cardlens_engine::{Clock, Error, Metrics, Names, Pace, Sink, SystemClock, Worker, WorkerSetup};
 use cardlens_lens::RuleSet;
 use cardlens_model::Day;
 
 use crate::config::Config;
 use crate::wiring;
+
+/// Where results are until they are whole, below the folder of the results.
+pub const UNFINISHED: &str = "unfinished";
+
+/// The files that a backtest writes.
+const RESULTS: [&str; 4] =
+    ["changes.jsonl", "rejected.jsonl", "customers.parquet", "windows.parquet"];
 
 /// What to replay, and where to.
 #[derive(Debug, Clone)]
@@ -44,7 +56,7 @@ pub struct Summary {
 }
 
 impl Backtest {
-    /// Replays the files. `stop` ends it early, with what was done so far written.
+    /// Replays the files, in place of older results. `stop` ends it early, without results.
     ///
     /// # Errors
     /// A file that cannot be read or written, or a rule that fails on the data.
@@ -52,25 +64,86 @@ impl Backtest {
         &self,
         config: &Config,
         rules: RuleSet,
-        stop: &Arc<AtomicBool>,
+        stop: &AtomicBool,
     ) -> Result<Summary, Failure> {
+        let unfinished = self.out.join(UNFINISHED);
+        let input = Input { files: &self.from, partitions: self.partitions, as_of: self.as_of };
+        let mut replay = Replay::new(input, config, rules, |places| {
+            remove_results(&self.out)?;
+            FileSink::create(&unfinished, places)
+        })?;
+        let mut meter = Meter::new(self.progress, replay.read.clone());
+        let ended = replay.to_end(stop, |elapsed, metrics| meter.show(elapsed, metrics));
+        meter.clear();
+        ended?;
+        write_tables(&replay.worker, &config.time.windows, self.as_of, &unfinished)?;
+        for name in RESULTS {
+            std::fs::rename(unfinished.join(name), self.out.join(name))
+                .with_context(|| format!("move `{name}` to `{}`", self.out.display()))?;
+        }
+        // What else is there is not ours.
+        drop(std::fs::remove_dir(&unfinished));
+        let [changes, rejected] = replay.worker.sink().counts();
+        let topic = config.input.topic.as_deref().unwrap_or("card.transactions");
+        let records = replay.metrics.records_consumed.with_label_values(&[topic]).get();
+        Ok(Summary { records, changes, rejected, took: replay.clock.elapsed() })
+    }
+}
+
+fn remove_results(folder: &Path) -> Result<(), Error> {
+    for path in RESULTS.map(|name| folder.join(name)) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::caused(format!("remove `{}`", path.display()), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) files: &'a [PathBuf],
+    pub(crate) partitions: u32,
+    pub(crate) as_of: Option<Day>,
+}
+
+/// Files on their way through a worker.
+pub(crate) struct Replay<K> {
+    pub(crate) worker: Worker<FileSource, K>,
+    as_of: Option<Day>,
+    clock: SystemClock,
+    metrics: Metrics,
+    read: ReadProgress,
+}
+
+impl<K: Sink> Replay<K> {
+    /// Opens the files, and after that the sink.
+    pub(crate) fn new(
+        input: Input<'_>,
+        config: &Config,
+        rules: RuleSet,
+        sink: impl FnOnce(Places) -> Result<K, Error>,
+    ) -> Result<Self, Failure> {
         let clock = SystemClock::new();
         let mut deployment = wiring::deployment(config, rules);
         deployment.key_is_customer = false;
         deployment.naive_time_is_utc = true;
         deployment.rejected_max = None;
-        deployment.until = self.as_of;
+        deployment.until = input.as_of;
         if !config.time.max_future_given {
             deployment.max_future_ms = None;
         }
         let shared = deployment.shared().map_err(Failure::Rules)?;
         let source = FileSource::open(FileOptions {
-            files: self.from.clone(),
-            partitions: self.partitions,
+            files: input.files.to_vec(),
+            partitions: input.partitions,
             mapped: wiring::mapped_fields(config),
             currency: config.service.currency.clone(),
         })?;
-        let sink = FileSink::create(&self.out, source.places())?;
+        let sink = sink(source.places())?;
         let format = source.format();
         deployment.decoding(&shared, format.clone())?;
         let registry = prometheus::Registry::new();
@@ -96,25 +169,28 @@ impl Backtest {
             health: Box::new(|_| {}),
             desk: None,
         };
-        let mut worker = Worker::new(source, sink, setup);
-        let mut meter = Meter::new(self.progress, read);
-        while !stop.load(Ordering::Relaxed) && worker.step()? {
-            meter.show(clock.elapsed(), &metrics);
-        }
-        worker.settle()?;
-        if let Some(day) = self.as_of {
-            worker.close_through(day)?;
-        }
-        meter.clear();
-        write_tables(&worker, &config.time.windows, self.as_of, &self.out)?;
-        let [changes, rejected] = worker.sink().counts();
-        let records = metrics.records_consumed.with_label_values(&[&config_topic(config)]).get();
-        Ok(Summary { records, changes, rejected, took: clock.elapsed() })
+        let worker = Worker::new(source, sink, setup);
+        Ok(Self { worker, as_of: input.as_of, clock, metrics, read })
     }
-}
 
-fn config_topic(config: &Config) -> String {
-    config.input.topic.clone().unwrap_or_else(|| "card.transactions".to_owned())
+    /// Takes every record, and closes the days up to `as_of`.
+    pub(crate) fn to_end(
+        &mut self,
+        stop: &AtomicBool,
+        mut each: impl FnMut(Duration, &Metrics),
+    ) -> Result<(), Failure> {
+        while self.worker.step()? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Failure::Interrupted);
+            }
+            each(self.clock.elapsed(), &self.metrics);
+        }
+        self.worker.settle()?;
+        if let Some(day) = self.as_of {
+            self.worker.close_through(day)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a backtest failed.
@@ -122,12 +198,14 @@ fn config_topic(config: &Config) -> String {
 pub enum Failure {
     /// The rules do not fit the features.
     Rules(Vec<cardlens_model::Problem>),
+    /// It was asked to stop before all was read.
+    Interrupted,
     /// Anything else.
     Other(anyhow::Error),
 }
 
-impl From<cardlens_engine::Error> for Failure {
-    fn from(error: cardlens_engine::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Self::Other(error.into())
     }
 }

@@ -49,12 +49,14 @@ pub enum Verb {
     Gateway(Gateway),
     /// Ask a gateway in SQL
     Sql(Sql),
-    /// Judge history from files: CSV (also gzip), JSON lines or Parquet
+    /// Judge history from files: CSV, TSV or JSON lines (also gzip), or Parquet
     Backtest(Backtest),
     /// Score the needs of a backtest against labels
     Eval(Eval),
     /// Find every fault of configuration and rules
     Validate(Validate),
+    /// Run the tests that the needs of a rule set have
+    Test(Test),
     /// Print a reference page as Markdown
     Reference {
         /// Which
@@ -205,7 +207,8 @@ pub enum Rows {
 /// `cardlens backtest`.
 #[derive(Debug, Args)]
 pub struct Backtest {
-    /// Files, in the order of arrival
+    /// Files, in the order of arrival; what they hold is told by their names: .csv, .txt, .tsv,
+    /// .jsonl, .ndjson, .json, .parquet, all but the last perhaps followed by .gz
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub from: Vec<PathBuf>,
     /// Configuration and rules.
@@ -272,6 +275,34 @@ pub struct Validate {
     pub format: Format,
 }
 
+/// What `cardlens test --help` says at its end.
+const TEST_HELP: &str = "\
+A test stands below its need in a rule file:
+
+  [[need.test]]
+  name = \"a weekend in Spain is no leisure travel, three weeks are\"
+  given = \"fixtures/spain.csv\"
+  at = \"2026-07-01T00:00:00Z\"
+  expect = { C1 = \"entered\", C2 = \"none\" }
+
+`given` is a file of transactions, relative to the folder of the rules, that is read as backtest reads
+it. A customer is `entered` when it has the need at that time, `left` when it had it before, and `none`
+when it never had it.
+
+Exit codes: 0 every test passed, 1 one failed, 78 the rules are wrong.";
+
+/// `cardlens test`.
+#[derive(Debug, Args)]
+#[command(after_long_help = TEST_HELP)]
+pub struct Test {
+    /// Folder of the rule set; otherwise that of the configuration
+    #[arg(value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// Configuration; several files are laid over each other in order
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+}
+
 /// What `validate` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -326,6 +357,7 @@ mod tests {
             parse("cardlens validate a.toml --no-environment --deny-warnings --format json")
                 .is_ok()
         );
+        assert!(parse("cardlens test rules -c a.toml").is_ok());
         assert!(parse("cardlens demo --customers 0").is_err());
         assert!(parse("cardlens sql - -f csv -o a.csv --at h:1 --partial").is_ok());
         assert!(

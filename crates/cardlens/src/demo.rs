@@ -325,3 +325,51 @@ fn print_table(log: &Log, shared: &Shared, out: &mut impl Write) -> std::io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use cardlens_lens::RuleSet;
+
+    use super::*;
+
+    /// What decides how soon something is on the screen: that a change needs no more than its own
+    /// record, neither a buffer that fills up nor the end of the history.
+    #[test]
+    fn a_handful_of_records_makes_the_first_change() {
+        let deployment = Deployment::new(RuleSet::parse(&RuleSet::default_files()).unwrap());
+        let shared = deployment.shared().unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let demo =
+            Demo { customers: 1_000, days_per_second: 2, lasts: None, seed: 1, partitions: 4 };
+        let log = Log::new(demo.partitions, Retention { input: 10_000, outputs: 10_000 });
+        for record in Generator::new(demo.seed, demo.customers, Day(20_000)).take(5) {
+            let partition = PartitionId(partition_of(&record.key, demo.partitions));
+            log.append(partition, &record.key, &record.json, record.time_ms);
+        }
+        let shown = Arc::new(Shown {
+            sent: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            today: AtomicU64::new(0),
+        });
+        let stop = AtomicBool::new(false);
+        let parts = Parts {
+            deployment: &deployment,
+            shared: &shared,
+            metrics: &metrics,
+            desk: None,
+            beside: None,
+        };
+        let stage = Stage { log: &log, parts, shown: &shown, stop: &stop };
+        let (send, changes) = sync_channel(WAITING_MAX);
+        let first = std::thread::scope(|scope| {
+            let worker = scope.spawn(|| demo.work(stage, send));
+            // The log stays open, so whoever waits for more waits for ever.
+            let first = changes.recv_timeout(Duration::from_secs(60));
+            stop.store(true, Ordering::Relaxed);
+            worker.join().unwrap().unwrap();
+            first.expect("no change of five records")
+        });
+        assert!(line(&first).contains(" initial "), "{}", line(&first));
+        assert!(shown.sent.load(Ordering::Relaxed) > 0);
+    }
+}

@@ -22,7 +22,7 @@ pub enum Code {
     NotAllowed = 77,
     /// The configuration or a rule set is wrong.
     Config = 78,
-    /// Ended by SIGINT, as shells number it.
+    /// Ended by a signal before it was done, as shells number SIGINT.
     Interrupted = 130,
 }
 
@@ -53,6 +53,12 @@ impl Failure {
     #[must_use]
     pub fn data(what: impl Into<String>, problems: Vec<Problem>) -> Self {
         Self { code: Code::Data, what: what.into(), problems, cause: None }
+    }
+
+    /// What was found not to be as it should.
+    #[must_use]
+    pub fn found(what: impl Into<String>, problems: Vec<Problem>) -> Self {
+        Self { code: Code::Failed, what: what.into(), problems, cause: None }
     }
 
     /// One cause, with the code that says what kind it is of.

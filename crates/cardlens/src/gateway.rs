@@ -26,14 +26,17 @@ const LOOK: Duration = Duration::from_millis(100);
 const THREADS: usize = 2;
 
 /// Reads what the configuration names: secrets, certificate and key. Nothing is served without
-/// them.
+/// them, and nothing listens yet.
 ///
 /// # Errors
-/// A file that cannot be read, or an address that cannot be listened on.
+/// A file that cannot be read.
 pub fn setup(config: &Config, registry: &prometheus::Registry) -> Result<Setup> {
     let sql = &config.sql;
     let tls = match &sql.tls {
-        Some((cert, key)) => Some(Tls::read(cert, key).map_err(anyhow::Error::msg)?),
+        Some((cert, key)) => {
+            let read = Tls::read(cert, key).map_err(anyhow::Error::msg);
+            Some(read.context("open the certificate and the key of [tls]")?)
+        }
         None => None,
     };
     Ok(Setup {
@@ -42,8 +45,8 @@ pub fn setup(config: &Config, registry: &prometheus::Registry) -> Result<Setup> 
         limits: limits(sql),
         roles: roles(sql)?,
         metrics: Metrics::register(registry).context("register the metrics")?,
-        pgwire: listen(sql.pgwire.as_deref())?,
-        flight: listen(sql.flight.as_deref())?,
+        pgwire: None,
+        flight: None,
         connections: usize::try_from(sql.max_connections).unwrap_or(usize::MAX),
         tls,
         loopback_without_password: sql.loopback_without_password,
@@ -66,6 +69,7 @@ fn limits(sql: &Sql) -> Limits {
         result_bytes: sql.result_bytes,
         memory_bytes: sql.memory_limit,
         statement_timeout: sql.statement_timeout,
+        idle_timeout: sql.idle_timeout,
         running: count(sql.running),
         waiting: count(sql.waiting),
         ..Limits::default()
@@ -78,8 +82,9 @@ fn roles(sql: &Sql) -> Result<Roles> {
         let secret = secret(&role.secret_file)
             .with_context(|| format!("read the secret of the role `{}`", role.name))?;
         let (name, mask) = (role.name.clone(), role.mask.clone());
+        let relations = role.relations.clone();
         let (min_group, operator) = (role.min_group, role.operator);
-        roles.add(Role { name, mask, min_group, operator }, secret);
+        roles.add(Role { name, mask, relations, min_group, operator }, secret);
     }
     Ok(roles)
 }
@@ -95,11 +100,20 @@ pub(crate) fn secret(path: &Path) -> Result<String> {
     Ok(secret)
 }
 
-fn listen(address: Option<&str>) -> Result<Option<TcpListener>> {
-    let bind = |address| {
-        TcpListener::bind(address).with_context(|| format!("listen on `{address}` (`sql`)"))
+/// Listens where the configuration says.
+///
+/// # Errors
+/// An address that is taken, or not of this machine.
+pub fn listen(setup: &mut Setup, sql: &Sql) -> Result<()> {
+    let bind = |key: &str, address: Option<&String>| {
+        let bound = address.map(|address| {
+            TcpListener::bind(address).with_context(|| format!("listen on `{address}` (`{key}`)"))
+        });
+        bound.transpose()
     };
-    address.map(bind).transpose()
+    setup.pgwire = bind("sql.pgwire", sql.pgwire.as_ref())?;
+    setup.flight = bind("sql.flight", sql.flight.as_ref())?;
+    Ok(())
 }
 
 /// Serves until told to stop; says once that it is `ready`.

@@ -41,8 +41,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum Error {
     /// The address cannot be listened on.
-    #[error("listen on `{address}` (`http.engine`)")]
+    #[error("listen on `{address}` (`{key}`)")]
     Listen {
+        /// The key of the configuration.
+        key: &'static str,
         /// As configured.
         address: String,
         /// What the system says.
@@ -68,12 +70,17 @@ struct Shared {
 }
 
 impl Server {
-    /// Listens on `address`, a `host:port`, and serves from a thread of its own.
+    /// Listens on `address`, a `host:port` by the configuration's `key`, and serves from a thread of
+    /// its own.
     ///
     /// # Errors
     /// The address is taken, not of this machine or not allowed; or there is no thread to be had.
-    pub fn start(address: &str, registry: Registry, health: Health) -> Result<Self, Error> {
-        let failed = |source| Error::Listen { address: address.to_owned(), source };
+    pub fn start(
+        (key, address): (&'static str, &str),
+        registry: Registry,
+        health: Health,
+    ) -> Result<Self, Error> {
+        let failed = |source| Error::Listen { key, address: address.to_owned(), source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
@@ -229,6 +236,8 @@ mod tests {
     use super::*;
     use crate::health::PartitionHealth;
 
+    const FREE: (&str, &str) = ("http.engine", "127.0.0.1:0");
+
     /// Sends a request as it is and reads until the other end closes.
     fn exchange(address: SocketAddr, request: &str) -> String {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -251,7 +260,7 @@ mod tests {
         registry.register(Box::new(counter.clone())).unwrap();
         counter.inc();
         let health = Health::starting();
-        let server = Server::start("127.0.0.1:0", registry, health.clone()).unwrap();
+        let server = Server::start(FREE, registry, health.clone()).unwrap();
 
         let metrics = get(&server, "/metrics");
         assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
@@ -293,7 +302,7 @@ mod tests {
 
     #[test]
     fn leaving_does_not_wait_for_idle_connections() {
-        let server = Server::start("127.0.0.1:0", Registry::new(), Health::starting()).unwrap();
+        let server = Server::start(FREE, Registry::new(), Health::starting()).unwrap();
         let mut open = std::net::TcpStream::connect(server.address()).unwrap();
         open.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut answer = [0; 12];
@@ -309,8 +318,9 @@ mod tests {
     fn a_taken_address_says_so() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let error = Server::start(&address, Registry::new(), Health::starting()).unwrap_err();
-        assert_eq!(error.to_string(), format!("listen on `{address}` (`http.engine`)"));
+        let place = ("http.gateway", address.as_str());
+        let error = Server::start(place, Registry::new(), Health::starting()).unwrap_err();
+        assert_eq!(error.to_string(), format!("listen on `{address}` (`http.gateway`)"));
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("in use"), "{cause}");
     }

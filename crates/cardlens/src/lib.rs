@@ -18,6 +18,7 @@ pub mod http;
 pub mod logging;
 pub mod reference;
 pub mod registry;
+pub mod rule_tests;
 pub mod run;
 pub mod scans;
 pub mod signals;

@@ -123,6 +123,8 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
         withheld,
         partition_lag_records,
         partition_lag_seconds,
+        lso_stall_seconds,
+        input_gap_records,
         partition_position,
         partition_watermark,
         assigned_partitions,
@@ -185,6 +187,8 @@ fn collectors(metrics: &Metrics) -> (Collectors<'_>, Collectors<'_>, Collectors<
     let gauges: Collectors<'_> = vec![
         partition_lag_records,
         partition_lag_seconds,
+        lso_stall_seconds,
+        input_gap_records,
         partition_position,
         partition_watermark,
         assigned_partitions,

@@ -5,7 +5,7 @@
 //! worker starts anew from what was committed: correctness never depends on how it ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,7 +15,7 @@ use cardlens_engine::{
     Action, Clock, Deployment, Metrics, Names, News, Pace, Shared, SnapshotStore, SystemClock,
     Worker, WorkerSetup,
 };
-use cardlens_kafka::{Counters, KafkaConfig, Topics};
+use cardlens_kafka::{KafkaConfig, Topics};
 use tracing::{info, warn};
 
 use crate::config::{Config, Store, host_name};
@@ -53,13 +53,7 @@ impl Engine {
         report: Report,
     ) -> anyhow::Result<Self> {
         let kafka = kafka_config(&config, &deployment.topic)?;
-        let rules = shared.lens.rules();
-        let labels = [rules.version.to_string(), rules.digest.clone()];
-        metrics.rules_info.with_label_values(&[labels[0].as_str(), labels[1].as_str()]).set(1);
-        for (axis, stages) in [("value", &rules.tiers), ("lifecycle", &rules.lifecycle)] {
-            stages.iter().for_each(|stage| metrics.start_segment(axis, &stage.name));
-        }
-        rules.needs.iter().for_each(|need| metrics.start_segment("need", &need.name));
+        metrics.start_rules(shared.lens.rules());
         let limit = config.state.memory_limit.and_then(|limit| i64::try_from(limit).ok());
         metrics.memory_limit.set(limit.unwrap_or(0));
         let served = Served {
@@ -111,10 +105,8 @@ impl Engine {
 
     fn run_once(&self, stop: &AtomicBool) -> anyhow::Result<()> {
         (self.report)(News::Left);
-        let (source, sink) = cardlens_kafka::connect_with(&self.kafka, &self.broker_health)?;
-        let counters = sink.counters();
-        let mut exported = Exported::default();
-        let metrics = self.metrics.clone();
+        let (source, sink) =
+            cardlens_kafka::connect(&self.kafka, &self.broker_health, &self.metrics)?;
         let state = &self.config.state;
         let generations = usize::try_from(state.snapshot_generations).unwrap_or(usize::MAX);
         let history = self.history()?;
@@ -143,7 +135,7 @@ impl Engine {
             history,
             metrics: self.metrics.clone(),
             decoding: Box::new(move || deployment.decoding(&shared, cardlens_engine::Format::Json)),
-            observer: Some(Box::new(move |_| exported.update(&counters, &metrics))),
+            observer: None,
             health: Box::new(move |news| report(news)),
             desk: self.scans.as_ref().map(Scans::desk),
         };
@@ -203,32 +195,4 @@ fn kafka_config(config: &Config, topic: &str) -> anyhow::Result<KafkaConfig> {
         sasl_password,
         properties: config.kafka.properties.clone(),
     })
-}
-
-/// What of the client's counters is already in the metrics.
-#[derive(Default)]
-struct Exported([u64; 9]);
-
-impl Exported {
-    fn update(&mut self, counters: &Counters, metrics: &Metrics) {
-        let transactions = &metrics.transactions;
-        let rebuilds = &metrics.producer_rebuilds;
-        let rebalances = &metrics.rebalances;
-        let of: [(&AtomicU64, &prometheus::IntCounterVec, &str); 9] = [
-            (&counters.aborted, transactions, "aborted"),
-            (&counters.fenced, transactions, "fenced"),
-            (&counters.unknown, transactions, "unknown"),
-            (&counters.rebuilt_failed, rebuilds, "failed"),
-            (&counters.rebuilt_timed_out, rebuilds, "timed_out"),
-            (&counters.rebuilt_retried, rebuilds, "retried"),
-            (&counters.assigned, rebalances, "assigned"),
-            (&counters.revoked, rebalances, "revoked"),
-            (&counters.lost, rebalances, "lost"),
-        ];
-        for (seen, (counter, metric, label)) in self.0.iter_mut().zip(of) {
-            let now = counter.load(Ordering::Relaxed);
-            metric.with_label_values(&[label]).inc_by(now.saturating_sub(*seen));
-            *seen = now;
-        }
-    }
 }

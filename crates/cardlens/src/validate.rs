@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::Validate;
 use crate::config::{Config, Purpose, Store};
-use crate::wiring;
+use crate::{rule_tests, wiring};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +45,7 @@ pub fn validate(
     let folder = arguments.rules.as_deref().or(config.service.rules.as_deref());
     if let Some(rules) = keep(wiring::rule_set(folder), &mut found.problems) {
         found.warnings.extend(rules.warnings(&config.privacy.withhold));
+        found.problems.extend(rule_tests::faults(&rules));
         let (name, version) = (rules.name.clone(), rules.version);
         let (needs, tiers) = (rules.needs.len(), rules.tiers.len());
         let deployment = wiring::deployment(&config, rules);
@@ -94,9 +95,6 @@ fn doubts(config: &Config) -> Vec<Problem> {
         !at.starts_with("127.") && !at.starts_with("localhost:") && !at.starts_with("[::1]:")
     }) {
         doubt("`http.engine` is reachable for others: it has no TLS and no login".to_owned());
-    }
-    if config.state.snapshot_generations == 1 {
-        doubt("one snapshot generation: a damaged one loses the state".to_owned());
     }
     doubts
 }

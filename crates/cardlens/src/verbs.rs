@@ -20,7 +20,7 @@ use crate::http::Server;
 use crate::logging::Logging;
 use crate::scans::{Scans, Served};
 use crate::signals::Stop;
-use crate::{backtest, demo, gateway, reference, registry, run, sql, validate, wiring};
+use crate::{backtest, demo, gateway, reference, registry, rule_tests, run, sql, validate, wiring};
 
 /// Variables of the process, read once.
 type Environment = Vec<(String, String)>;
@@ -61,6 +61,7 @@ fn act(cli: Cli, environment: Environment) -> Result<(), Failure> {
         Verb::Backtest(arguments) => act_backtest(&arguments, logs, environment),
         Verb::Eval(arguments) => act_eval(arguments),
         Verb::Validate(arguments) => act_validate(&arguments, environment),
+        Verb::Test(arguments) => act_test(arguments, logs, environment),
         Verb::Reference { page } => {
             let text = reference::page(page)
                 .map_err(|error| Failure::of(Code::Failed, "write the reference", error))?;
@@ -120,7 +121,7 @@ fn act_run(arguments: &cli::Run, logs: Logs, environment: Environment) -> Result
     let health = Health::starting();
     let server = match &config.http_engine {
         Some(address) => Some(
-            Server::start(address, registry, health.clone())
+            Server::start(("http.engine", address), registry, health.clone())
                 .map_err(|error| Failure::of(Code::Unavailable, "start", error))?,
         ),
         None => None,
@@ -177,8 +178,8 @@ fn act_demo(arguments: &cli::Demo, logs: Logs, environment: Environment) -> Resu
     let health = Health::default();
     let server = config.http_engine.as_deref().and_then(|address| {
         // The port may be that of a real one beside the demo, which then takes any other.
-        Server::start(address, registry.clone(), health.clone())
-            .or_else(|_| Server::start("127.0.0.1:0", registry, health))
+        Server::start(("http.engine", address), registry.clone(), health.clone())
+            .or_else(|_| Server::start(("http.engine", "127.0.0.1:0"), registry, health))
             .map_err(|error| tracing::warn!(%error, "no metrics"))
             .ok()
     });
@@ -252,12 +253,14 @@ fn act_gateway(
     start_logs(logs, config.log_format, 0, &environment);
     let registry = registry::registry()
         .map_err(|error| Failure::of(Code::Failed, "register the metrics", error))?;
-    let setup = gateway::setup(&config, &registry)
+    let mut setup = gateway::setup(&config, &registry)
         .map_err(|error| Failure::of(Code::Config, "start", error))?;
+    gateway::listen(&mut setup, &config.sql)
+        .map_err(|error| Failure::of(Code::Unavailable, "start", error))?;
     let health = Health::default();
     let server = match &config.http_gateway {
         Some(address) => Some(
-            Server::start(address, registry, health.clone())
+            Server::start(("http.gateway", address), registry, health.clone())
                 .map_err(|error| Failure::of(Code::Unavailable, "start", error))?,
         ),
         None => None,
@@ -317,6 +320,12 @@ fn act_backtest(
     };
     let summary = backtest.run(&config, rules, &stop.flag()).map_err(|failure| match failure {
         backtest::Failure::Rules(problems) => Failure::config("load the rules", problems),
+        backtest::Failure::Interrupted => {
+            let part = arguments.out.join(backtest::UNFINISHED);
+            let cause =
+                anyhow::anyhow!("interrupted; what was written by then is in `{}`", part.display());
+            Failure::of(Code::Interrupted, "run the backtest to its end", cause)
+        }
         backtest::Failure::Other(error) => {
             // What is wrong here is in the files: there is nothing else.
             Failure::of(Code::Data, "run the backtest", error)
@@ -362,6 +371,28 @@ fn act_validate(arguments: &cli::Validate, environment: Environment) -> Result<(
     }
     // Those who read JSON have them already.
     Err(Failure::config("validate", if json { Vec::new() } else { problems }))
+}
+
+fn act_test(arguments: cli::Test, logs: Logs, environment: Environment) -> Result<(), Failure> {
+    let cli::Test { rules, config } = arguments;
+    let (config, rule_set) =
+        load(&cli::Source { config, rules: rules.clone() }, &environment, Purpose::Local)?;
+    let Some(folder) = rules.or_else(|| config.service.rules.clone()) else {
+        let cause =
+            anyhow::anyhow!("name their folder; the built-in ones have no files beside them");
+        return Err(Failure::of(Code::Usage, "find the rules", cause));
+    };
+    start_logs(logs, LogFormat::Text, 1, &environment);
+    wiring::deployment(&config, rule_set.clone())
+        .shared()
+        .map_err(|problems| Failure::config("load the rules", problems))?;
+    let report = rule_tests::run(&config, &rule_set, &folder);
+    let plural = if report.passed == 1 { "" } else { "s" };
+    say(&format!("{} test{plural} passed\n", report.passed))?;
+    if report.failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::found("pass the tests of the rules", report.failures))
 }
 
 fn man(out: Option<PathBuf>) -> Result<(), Failure> {

@@ -4,6 +4,8 @@
 //! feature with a constant is read straight from its column, and so is a feature divided by a
 //! constant, which counts in full from there on; anything else is evaluated for the one row. Numbers are rounded to six decimals, so an explanation is the same on every machine.
 
+mod exit;
+
 use std::sync::Arc;
 
 use arrow_array::types::{Float64Type, Int64Type};
@@ -21,6 +23,7 @@ use crate::expression::{Expression, SCORE};
 use crate::lens::{Judged, Lens};
 use crate::ruleset::{RuleSet, Stage};
 use crate::standings::{Move, Placement};
+use exit::OfScore;
 
 /// What tipped a change and whose it is.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +82,8 @@ struct Facts {
     exit: Vec<Fact>,
     /// What `enter` asks of the score.
     bound: Option<f64>,
+    /// What `exit` asks of the score, or `enter` where there is no `exit`.
+    leaving: Option<OfScore>,
 }
 
 /// The facts of all rules.
@@ -113,6 +118,7 @@ impl Explain {
                     enter: conditions(Some(&stage.when))?,
                     exit: conditions(stage.exit.as_ref())?,
                     bound: None,
+                    leaving: None,
                 })
             });
             facts.collect()
@@ -127,6 +133,7 @@ impl Explain {
                 enter: conditions(Some(&need.enter))?,
                 exit: conditions(need.exit.as_ref())?,
                 bound: need.enter.conjuncts().into_iter().find_map(score_bound),
+                leaving: OfScore::new(need.exit.as_ref().unwrap_or(&need.enter)),
             })
         });
         Ok(Self {
@@ -253,6 +260,24 @@ fn less(value: Number, bound: Number) -> Option<Number> {
     }
 }
 
+/// Whether a value compares so with a bound.
+fn compares(value: f64, op: &str, bound: f64) -> bool {
+    let order = value.total_cmp(&bound);
+    match op {
+        ">=" => order.is_ge(),
+        ">" => order.is_gt(),
+        "<=" => order.is_le(),
+        "<" => order.is_lt(),
+        "=" => order.is_eq(),
+        _ => order.is_ne(),
+    }
+}
+
+/// How far a value is from a bound, against the bound.
+fn apart(value: f64, bound: f64) -> f64 {
+    (value - bound).abs() / if bound == 0.0 { 1.0 } else { bound.abs() }
+}
+
 /// The value of a column on a row.
 fn cell(batch: &RecordBatch, column: usize, row: usize) -> Number {
     let array = batch.column(column);
@@ -318,15 +343,7 @@ impl Fact {
         if let Some(plain) = &self.plain {
             let value = float(cell(batch, plain.column, row));
             if let (Some(value), Some(bound)) = (value, float(plain.bound)) {
-                let order = value.total_cmp(&bound);
-                return Ok(match plain.op {
-                    ">=" => order.is_ge(),
-                    ">" => order.is_gt(),
-                    "<=" => order.is_le(),
-                    "<" => order.is_lt(),
-                    "=" => order.is_eq(),
-                    _ => order.is_ne(),
-                });
+                return Ok(compares(value, plain.op, bound));
             }
         }
         Ok(match self.evaluate(batch, row)? {
@@ -335,12 +352,12 @@ impl Fact {
         })
     }
 
-    /// How far off an unmet term is, against its bound; 1 for what is no plain comparison.
+    /// How far off a term is, against its bound; 1 for what is no plain comparison.
     fn distance(&self, batch: &RecordBatch, row: usize) -> f64 {
         let Some(plain) = &self.plain else { return 1.0 };
         let value = float(cell(batch, plain.column, row));
         let (Some(value), Some(bound)) = (value, float(plain.bound)) else { return f64::MAX };
-        (value - bound).abs() / if bound == 0.0 { 1.0 } else { bound.abs() }
+        apart(value, bound)
     }
 }
 

@@ -30,7 +30,7 @@ pub use evidence::{Explanation, Tip};
 pub use expression::Expression;
 pub use lens::{Judged, Lens};
 pub use nearest::nearest;
-pub use ruleset::{CategoryRange, Need, RuleSet, RuleTest, Stage, Term};
+pub use ruleset::{CategoryRange, Expected, Need, RuleSet, RuleTest, Spot, Stage, Standing, Term};
 pub use sensitive::{REVIEW, WITHHELD_DEFAULT};
 pub use stability::{Hold, Membership, Place, Seen, Step, Suppressed, target};
 pub use standings::{

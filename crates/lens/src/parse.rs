@@ -9,7 +9,10 @@ use toml::de::DeTable;
 use crate::expression::{EXPRESSION_BYTES_MAX, Expression, SCORE};
 use crate::nearest::nearest;
 use crate::reader::{Section, Source, Text};
-use crate::ruleset::{CategoryRange, NEEDS_MAX, Need, RuleSet, RuleTest, STAGES_MAX, Stage, Term};
+use crate::ruleset::{
+    CategoryRange, Expected, NEEDS_MAX, Need, RuleSet, RuleTest, STAGES_MAX, Spot, Stage, Standing,
+    Term,
+};
 use crate::stability::Hold;
 
 const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -374,16 +377,38 @@ fn terms(section: &mut Section<'_>) -> Vec<Term> {
 fn tests(section: &mut Section<'_>) -> Vec<RuleTest> {
     let mut tests = Vec::new();
     for mut entry in section.sections("test", "[[need.test]]") {
-        let mut text = |key| entry.required(key, TEXT_BYTES_MAX).map(|text| text.value);
+        let mut text = |key| entry.required(key, TEXT_BYTES_MAX);
         let (name, given, at) = (text("name"), text("given"), text("at"));
-        let expect = entry.pairs("expect", LABEL_BYTES_MAX);
-        let expect = expect.into_iter().map(|(customer, text)| (customer, text.value)).collect();
+        let expect = expected(&mut entry);
+        let file = entry.source.file;
         entry.finish();
         if let (Some(name), Some(given), Some(at)) = (name, given, at) {
-            tests.push(RuleTest { name, given, at, expect });
+            let spot = Spot { file, offset: name.offset };
+            let [name, given, at] = [name, given, at].map(|text| text.value);
+            tests.push(RuleTest { name, given, at, expect, spot });
         }
     }
     tests
+}
+
+fn expected(test: &mut Section<'_>) -> Vec<Expected> {
+    let pairs = test.pairs("expect", LABEL_BYTES_MAX);
+    if pairs.is_empty() {
+        let message = "[[need.test]] expects nothing".to_owned();
+        test.fault_with(test.at(), message, "write expect = { C1 = \"entered\" }".to_owned());
+    }
+    let mut expect = Vec::new();
+    for (customer, Text { value, offset }) in pairs {
+        let spot = Spot { file: test.source.file, offset };
+        match Standing::ALL.into_iter().find(|standing| standing.name() == value) {
+            Some(standing) => expect.push(Expected { customer, standing, spot }),
+            None => {
+                let known = Standing::ALL.map(Standing::name).join(", ");
+                test.fault(offset, format!("expected is one of {known}, not `{value}`"));
+            }
+        }
+    }
+    expect
 }
 
 fn value(mut section: Section<'_>) -> Value {

@@ -178,6 +178,9 @@ impl<'a> Section<'a> {
             self.wrong_type(key, "a table of texts", value, span.start);
             return Vec::new();
         };
+        if table.len() > LIST_MAX {
+            self.fault(span.start, format!("`{key}` has more than {LIST_MAX} entries"));
+        }
         let mut pairs = Vec::new();
         for (name, entry) in table.iter().take(LIST_MAX) {
             match self.read_text(entry.get_ref(), &entry.span()) {

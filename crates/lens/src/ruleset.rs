@@ -32,17 +32,63 @@ pub struct Term {
     pub weight_micro: i32,
 }
 
-/// A test of a need as the file has it; `cardlens test` runs it.
+/// A place in the files of a rule set, for [`RuleSet::problem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub(crate) file: usize,
+    pub(crate) offset: usize,
+}
+
+/// A test of a need: transactions, a moment, and who stands where with the need by then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleTest {
     /// What it shows.
     pub name: String,
     /// File of transactions, relative to the rule set's folder.
     pub given: String,
-    /// The moment at which memberships are looked at.
+    /// The moment at which memberships are looked at, as the file has it.
     pub at: String,
-    /// Customer and what is expected of it.
-    pub expect: Vec<(String, String)>,
+    /// What is expected; never empty.
+    pub expect: Vec<Expected>,
+    /// Where it is written.
+    pub spot: Spot,
+}
+
+/// What a test expects of a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The customer's id.
+    pub customer: String,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Where that is written.
+    pub spot: Spot,
+}
+
+/// Where a customer stands with a need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Never entered it.
+    None,
+    /// Entered it and has it.
+    Entered,
+    /// Had it and left it.
+    Left,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 3] = [Self::None, Self::Entered, Self::Left];
+
+    /// The name used in rule files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Entered => "entered",
+            Self::Left => "left",
+        }
+    }
 }
 
 /// A need: scored by its terms, entered and left by its conditions.
@@ -178,6 +224,12 @@ impl RuleSet {
     pub fn category_table(&self, withheld: &[u16]) -> CategoryTable {
         CategoryTable::new(&parse::ranges(&self.categories), withheld)
             .expect("the ranges were checked when the rule set was read")
+    }
+
+    /// A fault at a place of the files.
+    #[must_use]
+    pub fn problem(&self, spot: Spot, message: String) -> Problem {
+        self.source(spot.file).problem(spot.offset, message)
     }
 
     /// The places where a feature is read that does not exist, as problems of the files; `nearest`

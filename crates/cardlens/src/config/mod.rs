@@ -245,9 +245,11 @@ pub struct Sql {
     pub flight: Option<String>,
     /// Longest run of a statement.
     pub statement_timeout: Duration,
+    /// Longest that a result may lie unread.
+    pub idle_timeout: Duration,
     /// Memory of all statements together.
     pub memory_limit: u64,
-    /// Most connections of the Postgres wire.
+    /// Most connections, of both protocols together.
     pub max_connections: u32,
     /// Statements that run at one time.
     pub running: u32,
@@ -276,6 +278,8 @@ pub struct SqlRole {
     pub secret_file: PathBuf,
     /// Columns whose values it does not see.
     pub mask: Vec<String>,
+    /// Relations that it may read, if not all.
+    pub relations: Option<Vec<String>>,
     /// Least customers of a group that it sees, if it sees groups only.
     pub min_group: Option<u32>,
     /// Whether it sees the statements of others.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cardlens_kafka::owned_key;
+use cardlens_kafka::{owned_key, property_fault};
 
 use super::reader::{Reader, Section};
 
@@ -22,6 +22,9 @@ pub(super) fn properties(kafka: Section<'_>) -> BTreeMap<String, String> {
             reader.fault_with(key.at, message, "name a file that holds it");
         } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
             reader.fault(key.at, format!("`{name}` is no name of a property"));
+        } else if let Some(said) = property_fault(&name, &value.value) {
+            let message = format!("`kafka.properties`.`{name}` is not for librdkafka: {said}");
+            reader.fault(key.at, message);
         } else {
             properties.insert(name, value.value);
         }

@@ -236,9 +236,19 @@ fn windows(section: Section<'_>) -> Vec<u16> {
     windows
 }
 
+/// Fewest whole snapshots of a partition: the store keeps no fewer.
+const GENERATIONS_MIN: u32 = 3;
+
 fn state(root: Section<'_>) -> State {
     let section = root.section("state", "state");
     let interval = (SECOND, DAY);
+    let generations = section.count("snapshot_generations", 1, 100);
+    if let (Some(0..GENERATIONS_MIN), Some(at)) =
+        (generations, section.place("snapshot_generations"))
+    {
+        let message = "`state.snapshot_generations` is too few: a damaged one would lose the state";
+        section.reader.fault_with(at, message, format!("at least {GENERATIONS_MIN}"));
+    }
     let memory_limit = section.size("memory_limit");
     if let Some(limit) = memory_limit.as_ref().filter(|limit| limit.value < 1 << 24) {
         let message = "`state.memory_limit` is too little to hold anything";
@@ -249,7 +259,7 @@ fn state(root: Section<'_>) -> State {
         snapshot_interval: section
             .duration_within("snapshot_interval", interval, "")
             .unwrap_or_default(),
-        snapshot_generations: section.count("snapshot_generations", 1, 100).unwrap_or_default(),
+        snapshot_generations: generations.unwrap_or_default(),
         memory_limit: memory_limit.map(|limit| limit.value),
     }
 }

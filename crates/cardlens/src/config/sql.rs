@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Reader, Section};
+use super::reader::{Found, Reader, Section};
 use super::sections::{host_and_port, missing_at, plain_name};
 use super::{Purpose, Sql, SqlRole};
 
@@ -36,6 +36,9 @@ pub(super) fn sql(root: Section<'_>, purpose: Purpose) -> Sql {
         let message = "the gateway listens for other machines, and nobody could log in";
         reader.fault_with(at, message, "add a [[sql.role]]");
     }
+    // Roles would be worth nothing beside a way in that asks for none.
+    let loopback_without_password =
+        section.flag("loopback_without_password").unwrap_or(roles.is_empty());
     Sql {
         engines,
         pgwire,
@@ -43,13 +46,14 @@ pub(super) fn sql(root: Section<'_>, purpose: Purpose) -> Sql {
         statement_timeout: section
             .duration_within("statement_timeout", timeout, "")
             .unwrap_or_default(),
+        idle_timeout: section.duration_within("idle_timeout", timeout, "").unwrap_or_default(),
         memory_limit: memory.map(|limit| limit.value).unwrap_or_default(),
         max_connections: section.count("max_connections", 1, 10_000).unwrap_or_default(),
         running: section.count("running", 1, 1_000).unwrap_or_default(),
         waiting: section.count("waiting", 0, 10_000).unwrap_or_default(),
         result_rows: section.count("result_rows", 1, u32::MAX).unwrap_or_default(),
         result_bytes: section.size("result_bytes").map(|size| size.value).unwrap_or_default(),
-        loopback_without_password: section.flag("loopback_without_password").unwrap_or_default(),
+        loopback_without_password,
         insecure,
         roles,
         tls,
@@ -95,6 +99,7 @@ fn roles(section: Section<'_>) -> Vec<SqlRole> {
         let name = role.filled("name");
         let secret = role.path("secret_file");
         let mask = role.list("mask").map(|list| list.value).unwrap_or_default();
+        let relations = role.list("relations").map(|list| list.value);
         let min_group = role.count("min_group", LEAST_GROUP, 1_000_000);
         let operator = role.flag("operator").unwrap_or_default();
         let reader: &Reader = role.reader;
@@ -116,8 +121,9 @@ fn roles(section: Section<'_>) -> Vec<SqlRole> {
         }
         let secret_file = secret.value.clone();
         let mask = mask.into_iter().map(|column| column.value).collect();
-        let name = name.value.clone();
-        roles.push(SqlRole { name, secret_file, mask, min_group, operator });
+        let named = |list: Vec<Found<String>>| list.into_iter().map(|it| it.value).collect();
+        let (name, relations) = (name.value.clone(), relations.map(named));
+        roles.push(SqlRole { name, secret_file, mask, relations, min_group, operator });
     }
     roles
 }

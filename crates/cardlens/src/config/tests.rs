@@ -68,6 +68,25 @@ fn a_history_is_kept_by_those_who_say_so() {
 }
 
 #[test]
+fn this_machine_needs_a_password_once_there_are_roles() {
+    let role = "[[sql.role]]\nname = \"a\"\nsecret_file = \"a\"\n";
+    let said = |flag: bool| format!("[sql]\nloopback_without_password = {flag}\n");
+    for (text, without) in [
+        (String::new(), true),
+        (said(false), false),
+        (role.to_owned(), false),
+        (format!("{}{role}", said(true)), true),
+    ] {
+        assert_eq!(local(&text).unwrap().sql.loopback_without_password, without, "{text}");
+    }
+    let role = format!("{role}relations = [\"segments\", \"ops.partitions\"]\n");
+    let sql = local(&role).unwrap().sql;
+    let relations = vec!["segments".to_owned(), "ops.partitions".to_owned()];
+    assert_eq!(sql.roles[0].relations, Some(relations));
+    assert_eq!(sql.idle_timeout, Duration::from_secs(300));
+}
+
+#[test]
 fn a_whole_configuration() {
     let text = r#"
 shutdown_timeout = "5s"

@@ -62,6 +62,10 @@ fn exit_codes_say_what_kind_of_failure_it_is() {
     check(&["run", "-c", "none.toml"], &[], 78, "none.toml: read the file: No such file");
     let out = folder.0.join("out").display().to_string();
     check(&["backtest", "--from", "none.csv", "--out", &out], &[], 65, "none.csv");
+    let unnamed = folder.write("history", "id,customer,time\n");
+    let known = "history`: the name does not say what it holds; it ends in one of .csv, ";
+    check(&["backtest", "--from", &unnamed, "--out", &out], &[], 65, known);
+    assert!(!folder.0.join("out").exists());
     let eval = ["eval", "--changes", "c", "--truth", "t", "--customers", "u", "--map", "m"];
     check(&eval, &[], 65, "m: read the file: No such file");
 }
@@ -77,6 +81,32 @@ fn a_taken_port_is_unavailable() {
     ];
     let message = format!("failed to start: listen on `{address}` (`http.engine`)");
     check(&["run"], &variables, 69, &message);
+}
+
+#[test]
+fn a_gateway_without_its_papers_or_its_ports_does_not_start() {
+    let folder = Folder::new("gateway");
+    let gateway = "[gateway]\nengines = [\"127.0.0.1:1\"]\n[sql]\nflight = \"\"\npgwire = ";
+    let encrypted = format!(
+        "{gateway}\"127.0.0.1:0\"\n[http]\ngateway = \"\"\n\
+         [tls]\ncert = \"tls.crt\"\nkey = \"tls.key\"\n"
+    );
+    let encrypted = folder.write("encrypted.toml", &encrypted);
+    let words = ["gateway", "-c", encrypted.as_str()];
+    let begins = "failed to start: open the certificate and the key of [tls]: read ";
+    check(&words, &[], 78, begins);
+    check(&words, &[], 78, "tls.crt: No such file");
+    folder.write("tls.crt", "no PEM at all");
+    check(&words, &[], 78, "tls.crt: no certificate in it");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    let http = format!("{gateway}\"127.0.0.1:0\"\n[http]\ngateway = \"{taken}\"\n");
+    let http = folder.write("http.toml", &http);
+    let message = format!("failed to start: listen on `{taken}` (`http.gateway`)");
+    check(&["gateway", "-c", &http], &[], 69, &message);
+    let wire = folder.write("wire.toml", &format!("{gateway}\"{taken}\"\n"));
+    let message = format!("failed to start: listen on `{taken}` (`sql.pgwire`)");
+    check(&["gateway", "-c", &wire], &[], 69, &message);
 }
 
 #[test]
@@ -110,6 +140,115 @@ fn validate_finds_faults_of_configuration_and_rules_at_once() {
     let secret = [("CARDLENS__KAFKA__SASL_PASSWORD_FILE", "none.secret")];
     check(&["validate"], &secret, 78, "none.secret: read the SASL password");
     check(&["validate", "--no-environment"], &secret, 0, "");
+}
+
+/// A rejected record goes to a file with its reason, and with its text unless a card number is in it.
+#[test]
+fn rejected_records_leave_no_card_number() {
+    let folder = Folder::new("rejected");
+    let record = |time: &str, amount: &str, more: &str| {
+        format!(
+            "{{\"id\":\"1\",\"customer\":\"A\",\"time\":{time},\"kind\":\"purchase\",\
+             \"amount_minor\":{amount},\"currency\":\"USD\"{more}}}\n"
+        )
+    };
+    let time = "\"2026-03-01T08:00:00Z\"";
+    let records = [
+        record(time, "5", ""),
+        record(time, "-5", ""),
+        record(time, "4111111111111111", ""),
+        record(time, "\"4111-1111-1111-1111\"", ""),
+        record("\"\\u0034111 1111 1111 1111\"", "5", ""),
+        record("4111111111111111", "5", ""),
+        record(time, "-5", ",\"4111111111111111\":true"),
+    ];
+    let file = folder.write("in.jsonl", &records.concat());
+    let out = folder.0.join("out");
+    check(&["backtest", "--from", &file, "--out", &out.display().to_string()], &[], 0, "");
+    let rejected = std::fs::read_to_string(out.join("rejected.jsonl")).unwrap();
+    for written in ["4111111111111111", "4111-1111", "0034111"] {
+        assert!(!rejected.contains(written), "{rejected}");
+    }
+    let rejected: Vec<serde_json::Value> =
+        rejected.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reasons: Vec<&str> = rejected.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    let expected =
+        ["bad_amount", "amount_overflow", "bad_amount", "bad_type", "bad_type", "bad_amount"];
+    assert_eq!(reasons, expected);
+    assert_eq!(rejected[0]["original"].as_str(), Some(records[1].trim_end()));
+    for line in &rejected[1..] {
+        assert!(line["original"].is_null(), "{line}");
+        assert!(line["message"].as_str().unwrap().contains("the original is left out"), "{line}");
+    }
+}
+
+const RULES: &str = r#"version = 1
+name = "small"
+[[need]]
+name = "twice"
+label = "Twice"
+lens = "L2"
+purpose = "marketing"
+enter = "txn_7d >= 2"
+[[need.test]]
+name = "two are enough"
+given = "given.csv"
+at = "2026-03-10T12:00:00Z"
+expect = { A = "entered", B = "none" }
+[[need.test]]
+name = "wrong"
+given = "given.csv"
+at = "2026-03-20T00:00:00Z"
+expect = { A = "entered", B = "left", C = "none" }
+[[need.test]]
+name = "rejected"
+given = "broken.csv"
+at = "2026-03-10T00:00:00Z"
+expect = { A = "none" }
+[[need.test]]
+name = "no file"
+given = "absent.csv"
+at = "2026-03-10T00:00:00Z"
+expect = { A = "none" }
+"#;
+
+#[test]
+fn tests_of_rules_are_run() {
+    let deployed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rules");
+    assert_eq!(check(&["test", deployed], &[], 0, ""), "4 tests passed\n");
+    check(&["test"], &[], 64, "failed to find the rules: name their folder");
+
+    let folder = Folder::new("tests");
+    folder.write("rules.toml", RULES);
+    folder.write(
+        "given.csv",
+        "id,customer,time,mcc,amount_minor\n1,A,2026-03-09T10:00:00Z,5411,1\n\
+         2,A,2026-03-10T10:00:00Z,5411,1\n3,B,2026-03-10T10:00:00Z,5411,1\n\
+         4,B,2026-03-10T13:00:00Z,5411,1\n",
+    );
+    folder.write("broken.csv", "id,customer,time,mcc,amount_minor\n1,A,yesterday,5411,1\n");
+    let rules = folder.0.display().to_string();
+    let output = cardlens(&["test", &rules], &[]);
+    assert_eq!((output.status.code(), &text(&output.stdout)[..]), (Some(1), "1 test passed\n"));
+    let error = text(&output.stderr);
+    let expected = [
+        "failed to pass the tests of the rules\n".to_owned(),
+        "rules.toml:18:17: `wrong`: `A` and need `twice`: expected entered, got left\n".to_owned(),
+        "rules.toml:18:44: `wrong`: `C` and need `twice`: expected none, got no such customer in \
+         `given.csv`\n"
+            .to_owned(),
+        format!("rules.toml:20:9: `rejected`: {rules}/broken.csv:2: the record is rejected: "),
+        format!("rules.toml:25:9: `no file`: open `{rules}/absent.csv`"),
+        "4 problems\n".to_owned(),
+    ];
+    for line in expected {
+        assert!(error.contains(&line), "{line}\n{error}");
+    }
+
+    folder.write("rules.toml", &RULES.replacen("2026-03-10T12:00:00Z", "soon", 1));
+    let wrong = "rules.toml:10:9: `two are enough`: `at` is no time: `soon`";
+    check(&["test", &rules], &[], 1, wrong);
+    check(&["validate", "--rules", &rules], &[], 78, wrong);
 }
 
 #[test]

@@ -211,6 +211,34 @@ fn explains_a_change() {
 }
 
 #[test]
+fn a_need_that_is_held_says_what_it_would_be_left_by() {
+    let both = need(
+        "both",
+        "enter = \"score >= 0.5\"\nexit = \"score < 0.4 AND txn_30d < 4\"",
+        &[("share_abroad_90d", 1.0)],
+    );
+    let lens = lens(&(travel() + &both), &schema(&COLUMNS));
+    let check = |(txn, share), expected: [(&str, f64); 3]| {
+        let (batch, judged) = row(&lens, 0, txn, share);
+        for (need, (term, margin)) in expected.into_iter().enumerate() {
+            let exit = lens.nearest_exit(need, &batch, &judged, 0).unwrap().unwrap();
+            let told = match exit.margin.unwrap() {
+                Number::Int(margin) => f64::from(i32::try_from(margin).unwrap()),
+                Number::Float(margin) => margin,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((exit.term, told), (term, margin), "need {need} of {txn}, {share}");
+        }
+    };
+    // An exit by the score; without an exit, whatever of `enter` fails first; of an exit of two
+    // conditions the one that takes longer, against its bound.
+    check((9, 0.3), [("score < 0.4", 0.4), ("score >= 0.9", 0.1), ("txn_30d < 4", 5.0)]);
+    check((6, 0.8), [("score < 0.4", 0.4), ("score >= 0.9", -0.566_667), ("score < 0.4", 0.4)]);
+    // Past its exit, and held for a while all the same.
+    check((3, 0.0), [("score < 0.4", -0.4), ("score >= 0.9", -0.733_333), ("txn_30d < 4", -1.0)]);
+}
+
+#[test]
 fn a_move_down_says_what_ended() {
     let lens = lens(&travel(), &schema(&COLUMNS));
     let mut standings = Standings::new(&lens);

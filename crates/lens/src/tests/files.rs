@@ -1,7 +1,7 @@
 //! Rule files: what they may say, and what is said about those that do not.
 
 use super::{files, need, rules, schema};
-use crate::{Lens, REVIEW, RuleSet, WITHHELD_DEFAULT};
+use crate::{Lens, REVIEW, RuleSet, Standing, WITHHELD_DEFAULT};
 
 /// The problems of a rule set, one per line.
 #[track_caller]
@@ -47,10 +47,11 @@ expect = { C1 = "entered", C2 = "none" }
     assert_eq!((need.hold.min_hold_days, need.hold.confirm_days), (14, 3));
     assert_eq!(need.bundle, ["fx-free card", "travel insurance"]);
     assert_eq!(need.terms[1].weight_micro, 250_000);
-    assert_eq!(
-        need.tests[0].expect,
-        [("C1".into(), "entered".into()), ("C2".into(), "none".into())]
-    );
+    let test = &need.tests[0];
+    let expect = test.expect.iter().map(|e| (&e.customer[..], e.standing));
+    assert!(expect.eq([("C1", Standing::Entered), ("C2", Standing::None)]));
+    let places = [test.spot, test.expect[1].spot].map(|s| rules.problem(s, "m".into()).to_string());
+    assert_eq!(places, ["needs.toml:24:9: m", "needs.toml:27:34: m"]);
     assert_eq!(rules.version, 3);
     let names = ["active_days_90d", "countries_90d", "margin_365d", "share_abroad_90d", "txn_30d"];
     assert_eq!(rules.feature_names(), names);
@@ -89,6 +90,23 @@ colour = "red"
     refused(
         "need = 3",
         &["needs.toml:1:8: `need` is a list of tables, not an integer (write [[need]])"],
+    );
+}
+
+#[test]
+fn reports_faults_of_tests() {
+    let text = need("a", "enter = \"score > 1\"", &[]);
+    let test = "[[need.test]]\nname = \"n\"\ngiven = \"g.csv\"\nat = \"2026-07-01T00:00:00Z\"\n";
+    refused(
+        &format!(
+            "{text}{test}expect = {{ C1 = \"enterd\" }}\n{test}expect = {{}}\n{test}colour = 1\n"
+        ),
+        &[
+            "needs.toml:11:18: expected is one of none, entered, left, not `enterd`",
+            "needs.toml:12:1: [[need.test]] expects nothing (write expect = { C1 = \"entered\" })",
+            "needs.toml:17:1: [[need.test]] expects nothing (write expect = { C1 = \"entered\" })",
+            "needs.toml:21:1: [[need.test]] has no key `colour`",
+        ],
     );
 }
 
