@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardlens_engine::history::Files;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
 use crate::budget::Limits;
@@ -42,7 +42,7 @@ pub struct Setup {
     pub pgwire: Option<TcpListener>,
     /// Where Flight SQL listens.
     pub flight: Option<TcpListener>,
-    /// Most connections of the Postgres wire.
+    /// Most connections, of both protocols together.
     pub connections: usize,
     /// Encrypts both.
     pub tls: Option<pg::Tls>,
@@ -85,8 +85,9 @@ pub async fn serve(
         }
     };
     heard(None);
-    let wire = postgres(&setup, Arc::clone(&front), stop.clone());
-    let flight = flight(&setup, Arc::clone(&front), stop);
+    let places = Arc::new(Semaphore::new(setup.connections));
+    let wire = postgres(&setup, Arc::clone(&front), Arc::clone(&places), stop.clone());
+    let flight = flight(&setup, Arc::clone(&front), places, stop);
     tokio::select! {
         served = async { tokio::try_join!(wire, flight) } => served.map(drop),
         () = front.stuck(PATIENCE) => Err(io::Error::other(format!(
@@ -96,10 +97,15 @@ pub async fn serve(
     }
 }
 
-async fn postgres(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn postgres(
+    setup: &Setup,
+    front: Arc<Front>,
+    places: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let Some(listener) = &setup.pgwire else { return Ok(()) };
     let options = pg::Options {
-        connections: setup.connections,
+        places,
         tls: setup.tls.clone(),
         loopback_without_password: setup.loopback_without_password,
         insecure: setup.insecure,
@@ -107,13 +113,19 @@ async fn postgres(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>)
     pg::serve(listening(listener)?, front, options, Arc::default(), stop).await
 }
 
-async fn flight(setup: &Setup, front: Arc<Front>, stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn flight(
+    setup: &Setup,
+    front: Arc<Front>,
+    places: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let Some(listener) = &setup.flight else { return Ok(()) };
     let options = flight_sql::Options {
         identity: setup.tls.as_ref().map(pg::Tls::identity),
         loopback_without_password: setup.loopback_without_password,
         insecure: setup.insecure,
         requests: 64,
+        places,
     };
     let service = flight_sql::Service::new(front, options).map_err(io::Error::other)?;
     flight_sql::serve(listening(listener)?, service, stop).await

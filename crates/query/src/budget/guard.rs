@@ -8,8 +8,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,43 +41,43 @@ const RECOMPUTE: ReplaceChildrenOptions =
 /// Asks a statement to end, from anywhere.
 #[derive(Debug)]
 pub struct Stop {
-    reason: AtomicU8,
+    reason: OnceLock<Fault>,
     told: Notify,
     timeout: Duration,
 }
-
-const RUNNING: u8 = 0;
-const CANCELED: u8 = 1;
-const TIMED_OUT: u8 = 2;
-const GONE: u8 = 3;
 
 impl Stop {
     /// Nobody asked yet. The timeout is only for the message.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { reason: AtomicU8::new(RUNNING), told: Notify::new(), timeout }
+        Self { reason: OnceLock::new(), told: Notify::new(), timeout }
     }
 
     /// The user asked.
     pub fn cancel(&self) {
-        self.ask(CANCELED);
+        self.end(Fault::new(State::Canceled, "canceling statement due to user request"));
     }
 
     /// Its time is over.
     pub fn time_out(&self) {
-        self.ask(TIMED_OUT);
+        let limit = self.timeout.as_millis();
+        self.end(Fault::new(
+            State::Canceled,
+            format!(
+                "canceling statement due to statement timeout: the limit `statement_timeout` is \
+                 {limit} ms"
+            ),
+        ));
     }
 
     /// Nobody waits for the answer any more.
     pub fn abandon(&self) {
-        self.ask(GONE);
+        self.cancel();
     }
 
-    fn ask(&self, reason: u8) {
-        // The first reason stands.
-        let first =
-            self.reason.compare_exchange(RUNNING, reason, Ordering::AcqRel, Ordering::Acquire);
-        if first.is_ok() {
+    /// Anything else; the first reason stands.
+    pub(crate) fn end(&self, reason: Fault) {
+        if self.reason.set(reason).is_ok() {
             self.told.notify_waiters();
         }
     }
@@ -85,18 +85,7 @@ impl Stop {
     /// What to tell the client, once it was asked.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
-        let message = match self.reason.load(Ordering::Acquire) {
-            RUNNING => return None,
-            TIMED_OUT => {
-                let limit = self.timeout.as_millis();
-                format!(
-                    "canceling statement due to statement timeout: the limit `statement_timeout` \
-                     is {limit} ms"
-                )
-            }
-            _ => "canceling statement due to user request".to_owned(),
-        };
-        Some(Fault::new(State::Canceled, message))
+        self.reason.get().cloned()
     }
 
     /// Waits until it was asked.

@@ -17,6 +17,8 @@ pub mod text;
 
 use std::time::Duration;
 
+use crate::front::{Fault, State};
+
 /// Bounds of one gateway. None is unlimited: what is not configured has the default below.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -47,10 +49,28 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Longest run of one statement; a client may set less for itself.
     pub statement_timeout: Duration,
-    /// Statements that run at one time.
+    /// Longest that a result may lie unread, before it is let go.
+    pub idle_timeout: Duration,
+    /// Statements that are planned or run at one time.
     pub running: usize,
     /// Statements that wait for their turn; one more is refused.
     pub waiting: usize,
+}
+
+impl Limits {
+    /// The fault of a statement, with the name of the limit where memory was over: whatever found
+    /// that out knows no configuration.
+    pub(crate) fn named(&self, fault: Fault) -> Fault {
+        if fault.state != State::OutOfMemory {
+            return fault;
+        }
+        let bytes = self.memory_bytes;
+        let message = format!(
+            "out of memory: the limit `memory_limit` is {bytes} bytes for all statements together"
+        );
+        Fault::new(State::OutOfMemory, message)
+            .hint("filter or aggregate first, or ask again when fewer statements run")
+    }
 }
 
 impl Default for Limits {
@@ -69,6 +89,7 @@ impl Default for Limits {
             grown_bytes: 32 << 20,
             memory_bytes: 1 << 30,
             statement_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
             running: 8,
             waiting: 100,
         }

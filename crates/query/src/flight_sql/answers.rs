@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::gaps::{last_words, partial};
 use super::handle::Handle;
-use super::login::origin;
+use super::login::Asked;
 use super::{Entry, Service};
 use crate::budget::guard::Stop;
 use crate::budget::text::statements;
@@ -52,22 +52,27 @@ impl From<Fault> for Status {
 
 impl Service {
     /// What a statement needs to know of whoever sent a request.
-    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let role = self.role(request)?;
+    pub(super) async fn caller(&self, asked: &Asked) -> Result<Caller, Status> {
+        let role = self.role(asked).await?;
         Ok(Caller {
             user: role.name.clone(),
             role,
             number: 0,
-            client: origin(request).0.map(|address| address.to_string()),
+            client: asked.address().map(|address| address.to_string()),
             protocol: Protocol::FlightSql,
             settings: Vec::new(),
             timeout: self.front.limits.statement_timeout,
-            partial: partial(request.metadata())?,
+            partial: partial(&asked.headers)?,
         })
     }
 
-    /// Plans a query for its columns and parameters.
+    /// Plans a query for its columns and parameters. Nobody can name it to have it ended, but a
+    /// client that goes away ends it.
     pub(super) async fn plan(&self, query: &str, caller: &Caller) -> Result<Prepared, Fault> {
+        self.planned(query, caller, &Stop::new(caller.timeout)).await
+    }
+
+    async fn planned(&self, query: &str, caller: &Caller, stop: &Stop) -> Result<Prepared, Fault> {
         let mut statements = statements(query, &self.front.limits)?;
         let (Some(tokens), true) = (statements.pop(), statements.is_empty()) else {
             return Err(Fault::new(State::SyntaxError, "one statement is expected"));
@@ -75,7 +80,7 @@ impl Service {
         let Command::Query(query) = command(&tokens)? else {
             return Err(Fault::new(State::NotSupported, "a query is expected"));
         };
-        self.front.prepare(&query, caller).await
+        self.front.prepare(&query, caller, stop).await
     }
 
     /// Runs the query of a handle.
@@ -84,10 +89,10 @@ impl Service {
         handle: Handle,
         caller: &Caller,
     ) -> Result<Response<Answer>, Status> {
-        let prepared = Arc::new(self.plan(&handle.query, caller).await?);
-        let values = values(&handle, &prepared)?;
         let stop = Arc::new(Stop::new(caller.timeout));
         let entry = self.running.enter(handle.number, &stop);
+        let prepared = Arc::new(self.planned(&handle.query, caller, &stop).await?);
+        let values = values(&handle, &prepared)?;
         let rows = self.front.run(&prepared, values, caller, &stop).await?;
         let schema = shown(&rows.schema);
         let left_out = Arc::new(OnceLock::new());

@@ -8,11 +8,13 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
+use tracing::info;
 
 use super::Service;
-use crate::front::Role;
+use super::peer::Peer;
+use crate::front::{Role, WRONG};
 
 /// Most logins that are remembered; the oldest is forgotten first and logs in again.
 const TOKENS: usize = 10_000;
@@ -55,19 +57,30 @@ impl Tokens {
     }
 }
 
-/// The machine that a request comes from, and whether it is encrypted.
-pub(super) fn origin<T>(request: &Request<T>) -> (Option<IpAddr>, bool) {
-    let tls = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-    let plain = request.extensions().get::<TcpConnectInfo>();
-    let address = tls.and_then(|tls| tls.get_ref().remote_addr());
-    let address = address.or_else(|| plain.and_then(TcpConnectInfo::remote_addr));
-    (address.map(|address| address.ip().to_canonical()), tls.is_some())
+/// Whoever sent a request, and what it shows of itself.
+pub(super) struct Asked {
+    pub(super) headers: MetadataMap,
+    peer: Option<Peer>,
+    secure: bool,
 }
 
-/// Whether a request comes from this machine, and whether it is encrypted.
-fn nearness<T>(request: &Request<T>) -> (bool, bool) {
-    let (address, secure) = origin(request);
-    (address.is_some_and(|address| address.is_loopback()), secure)
+impl Asked {
+    pub(super) fn by<T>(request: &Request<T>) -> Self {
+        let (peer, secure) = Peer::of(request);
+        Self { headers: request.metadata().clone(), peer, secure }
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.peer.as_ref().and_then(|peer| peer.address)
+    }
+
+    fn loopback(&self) -> bool {
+        self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.headers.get("authorization").and_then(|text| text.to_str().ok())
+    }
 }
 
 fn refused() -> Status {
@@ -76,29 +89,52 @@ fn refused() -> Status {
 
 impl Service {
     /// The role of whoever asks.
-    pub(super) fn role<T>(&self, request: &Request<T>) -> Result<Arc<Role>, Status> {
-        let (loopback, _) = nearness(request);
-        let given = request.metadata().get("authorization").and_then(|text| text.to_str().ok());
-        match given {
+    pub(super) async fn role(&self, asked: &Asked) -> Result<Arc<Role>, Status> {
+        let role = match asked.authorization() {
             Some(text) if text.starts_with("Bearer ") => {
-                self.tokens.role(&text["Bearer ".len()..]).ok_or_else(refused)
+                self.tokens.role(&text["Bearer ".len()..]).ok_or_else(refused)?
             }
-            Some(text) => self.prove(text, request).map(|(role, _)| role),
-            None if loopback && self.options.loopback_without_password => {
-                Ok(Arc::new(Role { name: "somebody".into(), ..Role::default() }))
+            Some(text) => self.prove(text, asked).await?.0,
+            None if asked.loopback() && self.options.loopback_without_password => {
+                Arc::new(Role { name: "somebody".into(), ..Role::default() })
             }
-            None => Err(Status::unauthenticated("log in first: no authorization in the request")),
+            None => {
+                let message = "log in first: no authorization in the request";
+                return Err(Status::unauthenticated(message));
+            }
+        };
+        if let Some(peer) = &asked.peer {
+            peer.enter();
         }
+        Ok(role)
     }
 
-    /// Checks a name and a password; the second is a token for what follows.
-    pub(super) fn prove<T>(
+    /// Checks a name and a password; the second is a token for what follows. What is wrong is
+    /// answered after a while, and one after another on a connection.
+    pub(super) async fn prove(
         &self,
         given: &str,
-        request: &Request<T>,
+        asked: &Asked,
     ) -> Result<(Arc<Role>, String), Status> {
-        let (loopback, secure) = nearness(request);
-        if !loopback && !secure && !self.options.insecure {
+        let _alone = match &asked.peer {
+            Some(peer) => Some(peer.proving.lock().await),
+            None => None,
+        };
+        let proved = self.proved(given, asked);
+        match (&proved, &asked.peer) {
+            (Ok(_), Some(peer)) => peer.enter(),
+            (Ok(_), None) => {}
+            (Err(_), _) => {
+                info!(peer = ?asked.address(), "login refused");
+                tokio::time::sleep(WRONG).await;
+            }
+        }
+        proved
+    }
+
+    fn proved(&self, given: &str, asked: &Asked) -> Result<(Arc<Role>, String), Status> {
+        let loopback = asked.loopback();
+        if !loopback && !asked.secure && !self.options.insecure {
             let message = "connections from other machines are encrypted here";
             return Err(Status::unauthenticated(message));
         }

@@ -8,6 +8,7 @@ mod answers;
 mod gaps;
 mod handle;
 mod login;
+mod peer;
 mod service;
 
 pub(crate) use gaps::{PARTIAL, gaps};
@@ -21,13 +22,17 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use arrow_flight::sql::SqlInfo;
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
+use futures::StreamExt;
+use peer::Socket;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tracing::info;
 
 use crate::budget::guard::Stop;
 use crate::front::{Fault, Front, State};
+use crate::scan::without_delay;
 
 /// Largest message that a client may send: a query with parameters.
 const MESSAGE_BYTES: usize = 4 << 20;
@@ -44,7 +49,9 @@ pub struct Options {
     /// Takes passwords from other machines without encryption.
     pub insecure: bool,
     /// Requests that one connection may have open.
-    pub requests: usize,
+    pub requests: u32,
+    /// Places of connections, those of other protocols among them.
+    pub places: Arc<Semaphore>,
 }
 
 /// The service.
@@ -120,22 +127,36 @@ pub async fn serve(
     service: Service,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    // An answer is open until it was read: a bound of the calls alone would end with its first word.
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .concurrency_limit_per_connection(service.options.requests);
+        .max_concurrent_streams(service.options.requests);
     if let Some((certificate, key)) = &service.options.identity {
         let identity = Identity::from_pem(certificate, key);
         server = server
             .tls_config(ServerTlsConfig::new().identity(identity))
             .map_err(io::Error::other)?;
     }
+    let (places, metrics) = (Arc::clone(&service.options.places), service.front.metrics.clone());
+    let accepted = TcpListenerStream::new(listener).inspect(without_delay);
+    let incoming = accepted.filter_map(move |accepted| {
+        let taken = accepted.map(|socket| match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => Some(Socket::new(socket, place, metrics.clone())),
+            Err(_) => {
+                let peer = socket.peer_addr().ok().map(tracing::field::display);
+                info!(peer, "connection refused: the limit `max_connections` is reached");
+                None
+            }
+        });
+        std::future::ready(taken.transpose())
+    });
     let service = FlightServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(usize::MAX);
     let asked = async move { drop(stop.wait_for(|stop| *stop).await) };
     server
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), asked)
+        .serve_with_incoming_shutdown(incoming, asked)
         .await
         .map_err(io::Error::other)
 }

@@ -29,6 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Service;
 use super::answers::{Answer, bound, info, one, shown};
 use super::handle::Handle;
+use super::login::Asked;
 use crate::front::DATABASE;
 
 /// Results of a cancellation, as the protocol numbers them.
@@ -65,9 +66,10 @@ impl FlightSqlService for Service {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Handshake>, Status> {
-        let given = request.metadata().get("authorization").and_then(|text| text.to_str().ok());
+        let asked = Asked::by(&request);
+        let given = asked.authorization();
         let given = given.ok_or_else(|| Status::unauthenticated("a name and a password"))?;
-        let (_, token) = self.prove(given, &request)?;
+        let (_, token) = self.prove(given, &asked).await?;
         let answer = HandshakeResponse { protocol_version: 0, payload: token.clone().into() };
         let answers: Handshake = Box::pin(futures::stream::iter([Ok(answer)]));
         let mut response = Response::new(answers);
@@ -82,7 +84,7 @@ impl FlightSqlService for Service {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let prepared = self.plan(&query.query, &self.caller(&request)?).await?;
+        let prepared = self.plan(&query.query, &self.caller(&Asked::by(&request)).await?).await?;
         let handle = Handle { number: number(), query: query.query, values: Bytes::new() };
         let ticket = TicketStatementQuery { statement_handle: handle.encode() };
         let ticket = ticket.as_any().encode_to_vec().into();
@@ -94,7 +96,7 @@ impl FlightSqlService for Service {
         ticket: TicketStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let caller = self.caller(&request)?;
+        let caller = self.caller(&Asked::by(&request)).await?;
         self.answer(Handle::decode(ticket.statement_handle)?, &caller).await
     }
 
@@ -103,7 +105,7 @@ impl FlightSqlService for Service {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let prepared = self.plan(&query.query, &self.caller(&request)?).await?;
+        let prepared = self.plan(&query.query, &self.caller(&Asked::by(&request)).await?).await?;
         let parameters = prepared.parameters.iter().enumerate().map(|(at, parameter)| {
             let kind = parameter.kind.clone().unwrap_or(DataType::Utf8);
             Field::new(format!("${}", at + 1), kind, true)
@@ -123,7 +125,7 @@ impl FlightSqlService for Service {
         request: Request<Action>,
     ) -> Result<(), Status> {
         // The handle is all there is of it.
-        self.role(&request).map(drop)
+        self.role(&Asked::by(&request)).await.map(drop)
     }
 
     async fn do_put_prepared_statement_query(
@@ -131,7 +133,7 @@ impl FlightSqlService for Service {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let mut handle = Handle::decode(query.prepared_statement_handle)?;
         handle.values = bound(request).await?;
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle.encode()) })
@@ -142,7 +144,7 @@ impl FlightSqlService for Service {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let caller = self.caller(&request)?;
+        let caller = self.caller(&Asked::by(&request)).await?;
         let handle = Handle::decode(query.prepared_statement_handle.clone())?;
         let prepared = self.plan(&handle.query, &caller).await?;
         let ticket = query.as_any().encode_to_vec().into();
@@ -154,7 +156,7 @@ impl FlightSqlService for Service {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let caller = self.caller(&request)?;
+        let caller = self.caller(&Asked::by(&request)).await?;
         self.answer(Handle::decode(query.prepared_statement_handle)?, &caller).await
     }
 
@@ -163,7 +165,7 @@ impl FlightSqlService for Service {
         query: ActionCancelQueryRequest,
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let broken = |_| Status::invalid_argument("what to cancel is not known");
         let asked = FlightInfo::decode(query.info).map_err(broken)?;
         let mut canceled = false;
@@ -186,7 +188,7 @@ impl FlightSqlService for Service {
         query: CommandGetSqlInfo,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let schema = query.clone().into_builder(&self.info).schema();
         info(&schema, query.as_any().encode_to_vec().into(), request.into_inner())
     }
@@ -196,7 +198,7 @@ impl FlightSqlService for Service {
         query: CommandGetSqlInfo,
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         one(query.into_builder(&self.info).build())
     }
 
@@ -205,7 +207,7 @@ impl FlightSqlService for Service {
         query: CommandGetCatalogs,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let schema = query.into_builder().schema();
         info(&schema, query.as_any().encode_to_vec().into(), request.into_inner())
     }
@@ -215,7 +217,7 @@ impl FlightSqlService for Service {
         query: CommandGetCatalogs,
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let mut builder = query.into_builder();
         builder.append(DATABASE);
         one(builder.build())
@@ -226,7 +228,7 @@ impl FlightSqlService for Service {
         query: CommandGetDbSchemas,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let schema = query.clone().into_builder().schema();
         info(&schema, query.as_any().encode_to_vec().into(), request.into_inner())
     }
@@ -236,7 +238,7 @@ impl FlightSqlService for Service {
         query: CommandGetDbSchemas,
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let mut builder = query.into_builder();
         for schema in ["public", "ops"] {
             builder.append(DATABASE, schema);
@@ -249,7 +251,7 @@ impl FlightSqlService for Service {
         query: CommandGetTables,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let schema = query.clone().into_builder().schema();
         info(&schema, query.as_any().encode_to_vec().into(), request.into_inner())
     }
@@ -259,7 +261,7 @@ impl FlightSqlService for Service {
         query: CommandGetTables,
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let mut builder = query.into_builder();
         for relation in self.front.relations().await? {
             let kind = if relation.view { "VIEW" } else { "TABLE" };
@@ -275,7 +277,7 @@ impl FlightSqlService for Service {
         query: CommandGetTableTypes,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         let ticket = query.as_any().encode_to_vec().into();
         info(table_types()?.schema().as_ref(), ticket, request.into_inner())
     }
@@ -285,7 +287,7 @@ impl FlightSqlService for Service {
         _: CommandGetTableTypes,
         request: Request<Ticket>,
     ) -> Result<Response<Answer>, Status> {
-        self.role(&request)?;
+        self.role(&Asked::by(&request)).await?;
         one(Ok(table_types()?))
     }
 

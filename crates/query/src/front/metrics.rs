@@ -1,8 +1,6 @@
 //! Metrics of statements. Label sets are closed: no user, table or text of a statement is a label.
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result};
 
 use tokio::time::Instant;
 
@@ -96,7 +94,7 @@ pub struct Metrics {
     queries: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGaugeVec,
-    connections: IntGauge,
+    connections: IntGaugeVec,
 }
 
 impl Metrics {
@@ -114,13 +112,12 @@ impl Metrics {
             "Time of a statement, from its turn to its last row.",
         );
         let in_flight = Opts::new("cardlens_sql_queries_in_flight", "Statements that run now.");
-        let connections =
-            Opts::new("cardlens_sql_connections", "Connections of the Postgres wire.");
+        let connections = Opts::new("cardlens_sql_connections", "Connections of clients.");
         let metrics = Self {
             queries: IntCounterVec::new(queries, &["protocol", "outcome"])?,
             duration: HistogramVec::new(duration.buckets(SECONDS.to_vec()), &["protocol"])?,
             in_flight: IntGaugeVec::new(in_flight, &["protocol"])?,
-            connections: IntGauge::with_opts(connections)?,
+            connections: IntGaugeVec::new(connections, &["protocol"])?,
         };
         registry.register(Box::new(metrics.queries.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -133,6 +130,7 @@ impl Metrics {
             }
             metrics.duration.with_label_values(&[protocol]);
             metrics.in_flight.with_label_values(&[protocol]);
+            metrics.connections.with_label_values(&[protocol]);
         }
         Ok(metrics)
     }
@@ -151,8 +149,8 @@ impl Metrics {
     }
 
     /// A connection began, or ended.
-    pub(crate) fn connected(&self, more: bool) {
-        self.connections.add(if more { 1 } else { -1 });
+    pub(crate) fn connected(&self, protocol: Protocol, more: bool) {
+        self.connections.with_label_values(&[protocol.name()]).add(if more { 1 } else { -1 });
     }
 }
 
@@ -188,6 +186,11 @@ impl Measured {
         self.end(Outcome::SlowClient);
     }
 
+    /// Nobody wants the rest of it.
+    pub(super) fn abandoned(&mut self) {
+        self.end(Outcome::Abandoned);
+    }
+
     fn end(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -203,6 +206,6 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        self.end(Outcome::Abandoned);
+        self.abandoned();
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Owns the runtime that statements are planned and run on, their memory, and the queue before
 //! them. Protocols run elsewhere, on a runtime of their own, and only ever wait here: a statement
-//! that never yields costs its own thread and nobody's connection. Two invariants: a statement
-//! reads one picture for its whole life, and whoever drops its [`Rows`] ends it.
+//! that never yields costs its own thread and nobody's connection. Three invariants: a statement
+//! reads one picture for its whole life, has its turn only while something is worked out for it, and
+//! whoever drops its [`Rows`] ends it.
 //!
 //! This module knows no protocol and no engine.
 
@@ -12,6 +13,7 @@ mod activity;
 mod command;
 mod distinct;
 mod fault;
+mod handover;
 mod keys;
 mod known;
 mod lateral;
@@ -19,6 +21,7 @@ mod metrics;
 mod operators;
 mod parameters;
 mod planning;
+mod queue;
 mod rewrite;
 mod role;
 mod rows;
@@ -28,7 +31,6 @@ mod words;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -40,7 +42,6 @@ use datafusion::execution::object_store::{
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -51,11 +52,13 @@ pub(crate) use operators::Operators;
 pub use parameters::Parameter;
 pub use planning::{Caller, Prepared};
 pub use rewrite::{REPEATED, Rewriter};
+pub(crate) use role::{LOGIN, WRONG};
 pub use role::{Role, Roles};
 pub use rows::Rows;
 pub(crate) use veil::{Veiled, refused};
 
 use activity::Activity;
+use queue::Queue;
 
 use crate::budget::Limits;
 use crate::pg::catalogue::Catalogue;
@@ -125,8 +128,7 @@ pub struct Front {
     rewriter: Arc<Rewriter>,
     also: Arc<BTreeSet<String>>,
     queries: Option<Runtime>,
-    running: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    queue: Arc<Queue>,
 }
 
 impl Front {
@@ -143,7 +145,7 @@ impl Front {
         let statement = catalog.statement().await?;
         let catalogue = Catalogue::new(&statement, &roles).await?;
         let also = catalogue.allowed(&statement);
-        check_masks(&roles, &statement.comments());
+        check(&roles, &statement.comments());
         drop(statement);
         // Last, so that nothing can fail behind it: a runtime may not be dropped where others wait.
         let queries = tokio::runtime::Builder::new_multi_thread()
@@ -153,7 +155,7 @@ impl Front {
             .enable_all()
             .build()
             .map_err(|error| Fault::new(State::Internal, format!("start a runtime: {error}")))?;
-        let running = Arc::new(Semaphore::new(limits.running));
+        let queue = Arc::new(Queue::new(&limits));
         Ok(Self {
             catalog,
             limits,
@@ -164,8 +166,7 @@ impl Front {
             rewriter: Arc::new(Rewriter::default()),
             also: Arc::new(also),
             queries: Some(queries),
-            running,
-            waiting: AtomicUsize::new(0),
+            queue,
         })
     }
 
@@ -228,38 +229,23 @@ impl Front {
         }
         Ok(relations)
     }
-
-    /// Waits for a turn to run.
-    async fn admit(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, Fault> {
-        let running = Arc::clone(&self.running);
-        if let Ok(permit) = Arc::clone(&running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waiting = Waiting::enter(&self.waiting, self.limits.waiting)?;
-        let turn = tokio::time::timeout(timeout, running.acquire_owned());
-        match turn.await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(Fault::new(State::Shutdown, "the server is shutting down")),
-            Err(_) => Err(Fault::new(
-                State::Canceled,
-                format!(
-                    "canceling statement due to statement timeout while it waited for its turn: \
-                     the limit `running` is {}",
-                    self.limits.running
-                ),
-            )),
-        }
-    }
 }
 
-/// Tells of masks that hide nothing: a name that is misspelt would go unnoticed.
-fn check_masks(roles: &Roles, comments: &Comments) {
-    let known = |name: &str| {
+/// Tells of masks that hide nothing and relations that are none: a name that is misspelt would go
+/// unnoticed.
+fn check(roles: &Roles, comments: &Comments) {
+    let column = |name: &str| {
         comments.iter().any(|table| table.columns.iter().any(|(column, _)| column == name))
     };
     for role in roles.each() {
-        for column in role.mask.iter().filter(|column| !known(column)) {
+        for column in role.mask.iter().filter(|name| !column(name)) {
             warn!(role = role.name, column, "the mask names a column that no table has");
+        }
+        for relation in role.relations.iter().flatten() {
+            let one = Role { relations: Some(vec![relation.clone()]), ..Role::default() };
+            if !comments.iter().any(|table| one.reads(table.schema, &table.table)) {
+                warn!(role = role.name, relation, "the role may read a relation that there is not");
+            }
         }
     }
 }
@@ -286,28 +272,6 @@ impl Drop for Front {
     }
 }
 
-/// A place in the queue.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize, most: usize) -> Result<Self, Fault> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::AcqRel) >= most {
-            return Err(Fault::new(
-                State::TooManyConnections,
-                format!("too many statements wait: the limit `waiting` is {most}"),
-            ));
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl From<crate::Error> for Fault {
     fn from(error: crate::Error) -> Self {
         Self::new(State::Engine, error.to_string())
@@ -316,7 +280,7 @@ impl From<crate::Error> for Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::relations::Fixed;

@@ -12,21 +12,20 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use datafusion_postgres::pgwire::api::Type;
-use tokio::sync::mpsc;
+use futures::StreamExt;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::activity::{Activity, cut};
+use super::handover::{Counter, Handover, Message};
 use super::metrics::Protocol;
 use super::parameters::{Parameter, parameters, written};
-use super::rows::{Message, Rows};
+use super::rows::Rows;
 use super::{Fault, Front, Role, State, known};
 use crate::budget::functions::Functions;
 use crate::budget::groups::Groups;
 use crate::budget::guard::{Stop, watch};
 use crate::relations::{Options, Statement};
-
-/// Batches that wait for a client between the runtimes.
-const BATCHES_WAITING: usize = 2;
 
 /// What a statement needs to know of whoever asks.
 #[derive(Debug, Clone)]
@@ -63,41 +62,61 @@ pub struct Prepared {
 }
 
 impl Front {
-    /// Parses a query and plans it once, so that its columns and parameters are known.
+    /// Parses a query and plans it once, so that its columns and parameters are known. It takes a
+    /// turn, as running does.
     ///
     /// # Errors
-    /// A query that is refused, or that makes no sense.
-    pub async fn prepare(&self, query: &str, session: &Caller) -> Result<Prepared, Fault> {
+    /// A query that is refused, that makes no sense, or that was stopped.
+    pub async fn prepare(
+        &self,
+        query: &str,
+        session: &Caller,
+        stop: &Stop,
+    ) -> Result<Prepared, Fault> {
         let told = cut(query);
-        let (text, caller) = (Arc::clone(&told), session);
-        let (query, session) = (query.to_owned(), session.clone());
-        let rewriter = Arc::clone(&self.rewriter);
-        let planner = self.planner();
-        let (timeout, protocol) = (session.timeout, session.protocol);
+        let prepared = self.planned(query, &told, session, stop).await;
+        prepared.map_err(|fault| {
+            let fault = self.limits.named(fault);
+            self.metrics.failed(session.protocol, &fault);
+            self.activity.begin(session, &told).failed(&fault);
+            fault
+        })
+    }
+
+    async fn planned(
+        &self,
+        query: &str,
+        told: &Arc<str>,
+        session: &Caller,
+        stop: &Stop,
+    ) -> Result<Prepared, Fault> {
+        let deadline = Instant::now() + session.timeout;
+        let turn = self.queue.turn_unless(stop, deadline).await?;
+        let (query, statement, session) = (query.to_owned(), Arc::clone(told), session.clone());
+        let (rewriter, planner) = (Arc::clone(&self.rewriter), self.planner());
         let work = self.aside(async move {
+            // For as long as a thread is busy with it, however long anybody waits.
+            let _turn = turn;
             let ast = rewriter.query(known::replaced(&query).as_deref().unwrap_or(&query))?;
-            let statement = planner.open(&session).await?;
-            let state = planner.state(&statement, &session);
+            let picture = planner.open(&session).await?;
+            let state = planner.state(&picture, &session);
             let plan = plan(&state, &ast).await?;
             let schema = Arc::new(Schema::clone(plan.schema().as_arrow()));
             let mut parameters = parameters(&ast, &plan)?;
             // What is answered without planning has its parameters all the same.
             let count = parameters.len().max(written(&query));
             parameters.resize(count, Parameter { kind: None, wire: Type::TEXT });
-            Ok(Prepared { ast, statement: text, schema, parameters })
+            Ok(Prepared { ast, statement, schema, parameters })
         });
-        let prepared = match tokio::time::timeout(timeout, work).await {
-            Ok(prepared) => prepared,
-            Err(_) => {
-                let stop = Stop::new(timeout);
+        tokio::select! {
+            biased;
+            fault = stop.asked() => Err(fault),
+            prepared = work => prepared,
+            () = tokio::time::sleep_until(deadline) => {
                 stop.time_out();
-                Err(stop.fault().unwrap_or_else(|| Fault::new(State::Canceled, "timed out")))
+                Err(stop.asked().await)
             }
-        };
-        prepared.inspect_err(|fault| {
-            self.metrics.failed(protocol, fault);
-            self.activity.begin(caller, &told).failed(fault);
-        })
+        }
     }
 
     /// Runs a query. It is planned anew over the picture that it will read.
@@ -112,29 +131,29 @@ impl Front {
         stop: &Arc<Stop>,
     ) -> Result<Rows, Fault> {
         let listed = self.activity.begin(session, &prepared.statement);
-        let permit = tokio::select! {
-            permit = self.admit(session.timeout) => permit,
-            fault = stop.asked() => Err(fault),
-        };
-        let permit = permit.inspect_err(|fault| {
+        let deadline = Instant::now() + session.timeout;
+        let turn = self.queue.turn_unless(stop, deadline).await.inspect_err(|fault| {
             self.metrics.failed(session.protocol, fault);
             listed.failed(fault);
         })?;
         let measured = self.metrics.begin(session.protocol, listed);
-        let timeout = session.timeout;
-        let (sender, receiver) = mpsc::channel(BATCHES_WAITING);
+        let (queue, idle_timeout) = (Arc::clone(&self.queue), self.limits.idle_timeout);
+        let handover = Handover::new(queue, (turn, measured), Arc::clone(stop), idle_timeout);
+        let handover = Arc::new(handover);
         let mut tasks = JoinSet::new();
-        let (prepared, session) = (Arc::clone(prepared), session.clone());
-        let asked = Asked { prepared, values, session, stop: Arc::clone(stop) };
-        let planner = self.planner();
+        let (prepared, caller) = (Arc::clone(prepared), session.clone());
+        let asked = Asked { prepared, values, session: caller, stop: Arc::clone(stop) };
+        let (planner, end) = (self.planner(), handover.end());
         self.start(&mut tasks, async move {
-            if let Err(fault) = planner.run(asked, &sender).await {
-                // Nobody listens when the client has gone.
-                drop(sender.send(Message::Failed(fault)).await);
-            }
+            let last = match planner.run(asked, &end).await {
+                Ok(Some(done)) => done,
+                // Nobody listens.
+                Ok(None) => return,
+                Err(fault) => Message::Failed(planner.limits.named(fault)),
+            };
+            end.give_last(last).await;
         })?;
-        let mut rows = Rows::new(receiver, tasks, (permit, measured), Arc::clone(stop), timeout);
-        rows.limit(self.limits.result_rows, self.limits.result_bytes);
+        let mut rows = Rows::new(handover, tasks, (session.timeout, deadline));
         rows.begin().await?;
         Ok(rows)
     }
@@ -185,7 +204,8 @@ impl Planner {
         state.with_analyzer_rule(Arc::new(functions)).build()
     }
 
-    async fn run(&self, asked: Asked, sender: &mpsc::Sender<Message>) -> Result<(), Fault> {
+    /// Works a query out; what it says last when it comes to its end.
+    async fn run(&self, asked: Asked, handover: &Handover) -> Result<Option<Message>, Fault> {
         let Asked { prepared, values, session, stop } = asked;
         let statement = self.open(&session).await?;
         let state = self.state(&statement, &session);
@@ -193,19 +213,19 @@ impl Planner {
         let plan = plan.replace_params_with_values(&values)?;
         let physical = physical(&state, &plan).await?;
         let physical = watch(physical, &stop, &self.limits)?;
-        let mut stream = execute_stream(physical, state.task_ctx())?;
-        if sender.send(Message::Started(stream.schema())).await.is_err() {
-            return Ok(());
+        let context = state.task_ctx();
+        let mut counter = Counter::new(&self.limits, Arc::clone(context.memory_pool()));
+        let mut stream = execute_stream(physical, context)?;
+        if !handover.give(Message::Started(stream.schema())).await {
+            return Ok(None);
         }
-        while let Some(batch) = futures::StreamExt::next(&mut stream).await {
+        while let Some(batch) = stream.next().await {
             let batch = batch?;
-            if batch.num_rows() > 0 && sender.send(Message::Batch(batch)).await.is_err() {
-                return Ok(());
+            if batch.num_rows() > 0 && !handover.give(Message::Rows(counter.part(batch)?)).await {
+                return Ok(None);
             }
         }
-        let done = Message::Done { positions: statement.positions(), gaps: statement.gaps() };
-        drop(sender.send(done).await);
-        Ok(())
+        Ok(Some(Message::Done { positions: statement.positions(), gaps: statement.gaps() }))
     }
 }
 

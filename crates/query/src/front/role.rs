@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time that a connection has to log in.
+pub(crate) const LOGIN: Duration = Duration::from_secs(10);
+/// Wait before a wrong password is answered.
+pub(crate) const WRONG: Duration = Duration::from_millis(500);
 
 /// What a role is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -10,6 +16,8 @@ pub struct Role {
     pub name: String,
     /// Columns whose values it does not see, whatever the table.
     pub mask: Vec<String>,
+    /// Relations that it may read, if not all; those outside `public` with their schema.
+    pub relations: Option<Vec<String>>,
     /// It sees aggregates only, over at least so many customers.
     pub min_group: Option<u32>,
     /// It sees the statements of others too.
@@ -18,13 +26,23 @@ pub struct Role {
 
 impl Role {
     /// Whether a column is hidden. The id of an event begins with that of its customer, and evidence
-    /// tells values of any column.
+    /// and the nearest exit tell values of any column.
     #[must_use]
     pub fn hides(&self, column: &str) -> bool {
         let masked = |name: &str| self.mask.iter().any(|masked| masked == name);
         masked(column)
             || column == "event_id" && masked("customer_id")
-            || column == "evidence" && !self.mask.is_empty()
+            || matches!(column, "evidence" | "nearest_exit") && !self.mask.is_empty()
+    }
+
+    /// Whether it may read a relation.
+    #[must_use]
+    pub fn reads(&self, schema: &str, relation: &str) -> bool {
+        let Some(relations) = &self.relations else { return true };
+        relations.iter().any(|named| match named.split_once('.') {
+            Some(named) => named == (schema, relation),
+            None => ("public", named.as_str()) == (schema, relation),
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The relations as a role sees them: masked columns read as null, whatever is asked of them.
+//! The relations as a role sees them: those that it may read, with masked columns that read as null,
+//! whatever is asked of them. A view is worked out over what it stands for, whoever may read that.
 
 use std::sync::Arc;
 
@@ -15,13 +16,15 @@ impl Role {
     /// Whether it sees everything.
     #[must_use]
     pub fn sees_all(&self) -> bool {
-        self.mask.is_empty() && self.min_group.is_none()
+        self.mask.is_empty() && self.min_group.is_none() && self.relations.is_none()
     }
 }
 
-/// A schema whose tables hide the columns of a mask.
+/// A schema as a role sees it.
 #[derive(Debug)]
 pub(crate) struct Veiled {
+    /// Its name.
+    pub(crate) name: String,
     pub(crate) inner: Arc<dyn SchemaProvider>,
     pub(crate) role: Arc<Role>,
 }
@@ -29,10 +32,16 @@ pub(crate) struct Veiled {
 #[async_trait]
 impl SchemaProvider for Veiled {
     fn table_names(&self) -> Vec<String> {
-        self.inner.table_names()
+        let mut names = self.inner.table_names();
+        names.retain(|name| self.role.reads(&self.name, name));
+        names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if self.inner.table_exist(name) && !self.role.reads(&self.name, name) {
+            let message = format!("permission denied for table {name}");
+            return Err(Fault::new(State::NotAllowed, message).into());
+        }
         let found = self.inner.table(name).await?;
         found.map(|table| veiled(name, table, &self.role)).transpose()
     }
@@ -65,7 +74,7 @@ fn veiled(
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
-/// A function that looks at single customers and their figures, and so is not for such a role.
+/// A function that reads relations by itself, and so is not for a role that does not see all.
 pub(crate) fn refused(function: &TableFunction) -> TableFunction {
     let name = function.name().to_owned();
     TableFunction::new(name.clone(), Arc::new(Refused { name }))
@@ -79,7 +88,7 @@ struct Refused {
 impl TableFunctionImpl for Refused {
     fn call_with_args(&self, _: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
         let name = &self.name;
-        let message = format!("{name}() shows single customers, and this role does not see all");
+        let message = format!("{name}() reads relations by itself, and this role does not see all");
         Err(Fault::new(State::NotAllowed, message).into())
     }
 }

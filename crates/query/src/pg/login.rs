@@ -9,7 +9,6 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::auth::sasl::scram::{ScramAuth, gen_salted_password};
@@ -34,14 +33,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::Mutex;
 
 use super::server::Registry;
-use crate::front::{DATABASE, Fault, Role, Roles, SERVER_VERSION, State};
+use crate::front::{DATABASE, Fault, Role, Roles, SERVER_VERSION, State, WRONG};
 use crate::session::Session;
 use crate::session::settings::Settings;
 
 /// Rounds of hashing a password, as PostgreSQL has them.
 const ROUNDS: usize = 4_096;
-/// Wait before a wrong password is answered.
-const WRONG: Duration = Duration::from_millis(500);
 
 /// A certificate and its key.
 #[derive(Clone)]
@@ -311,4 +308,35 @@ fn settings<C: ClientInfo>(client: &C) -> Result<Settings, Fault> {
         }
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn papers_that_are_of_no_use_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(file("cert"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(file("key"), key.serialize_pem()).unwrap();
+        std::fs::write(file("other"), other.serialize_pem()).unwrap();
+        std::fs::write(file("text"), "no PEM at all").unwrap();
+        assert!(Tls::read(&file("cert"), &file("key")).is_ok());
+        for (cert, key, wrong, why) in [
+            ("none", "key", "none", "No such file"),
+            ("text", "key", "text", "no certificate in it"),
+            ("cert", "none", "none", "No such file"),
+            ("cert", "text", "text", ""),
+            ("cert", "other", "other", "KeyMismatch"),
+        ] {
+            let told = Tls::read(&file(cert), &file(key)).err().unwrap();
+            let begins = format!("read {}: ", file(wrong).display());
+            assert!(told.starts_with(&begins) && told.contains(why), "{cert} {key}: {told}");
+        }
+    }
 }

@@ -67,7 +67,11 @@ impl Handler {
             _ => None,
         };
         let prepared = match query {
-            Some(query) => Some(Arc::new(self.front.prepare(query, &self.caller(session)).await?)),
+            Some(query) => {
+                let caller = self.caller(session);
+                let stop = begun(session, &caller);
+                Some(Arc::new(self.front.prepare(query, &caller, &stop).await?))
+            }
             None => None,
         };
         Ok(Parsed { command, prepared })
@@ -213,8 +217,7 @@ impl Handler {
         values: ParamValues,
     ) -> Result<Rows, Fault> {
         let caller = self.caller(session);
-        let stop = Arc::new(Stop::new(caller.timeout));
-        session.begin(&stop);
+        let stop = begun(session, &caller);
         self.front.run(prepared, values, &caller, &stop).await
     }
 
@@ -233,7 +236,9 @@ impl Handler {
         let mut given = Vec::new();
         if !values.is_empty() {
             let query = format!("SELECT {}", values.join(", "));
-            let query = self.front.prepare(&query, &self.caller(session)).await?;
+            let caller = self.caller(session);
+            let stop = begun(session, &caller);
+            let query = self.front.prepare(&query, &caller, &stop).await?;
             let mut rows =
                 self.run(session, &Arc::new(query), ParamValues::List(Vec::new())).await?;
             if let Some(batch) = rows.next(1).await? {
@@ -251,6 +256,13 @@ impl Handler {
         let rows = self.run(session, &prepared, ParamValues::from(given)).await?;
         Ok(Reply::Rows(rows))
     }
+}
+
+/// What ends the work that a session begins now.
+fn begun(session: &Session, caller: &Caller) -> Arc<Stop> {
+    let stop = Arc::new(Stop::new(caller.timeout));
+    session.begin(&stop);
+    stop
 }
 
 fn tag(text: &str) -> Reply {

@@ -27,11 +27,9 @@ use tracing::{debug, info};
 
 use super::login::{Door, Login, Proofs, Tls};
 use super::{Handler, Parsed};
-use crate::front::{Fault, Front, State};
+use crate::front::{Fault, Front, LOGIN, Protocol, State};
 use crate::session::Session;
 
-/// Time to log in.
-const LOGIN: Duration = Duration::from_secs(10);
 /// Largest message of a client: a text at its limit and parameters.
 const MESSAGE_BYTES: usize = 4 << 20;
 /// How often a client that waits is looked after.
@@ -42,8 +40,8 @@ const REFUSE: Duration = Duration::from_secs(2);
 /// How connections are taken.
 #[derive(Clone)]
 pub struct Options {
-    /// Most connections at one time.
-    pub connections: usize,
+    /// Places of connections, those of other protocols among them.
+    pub places: Arc<Semaphore>,
     /// Encrypts connections that ask for it.
     pub tls: Option<Tls>,
     /// Whoever is on this machine comes in without a password.
@@ -126,7 +124,7 @@ pub async fn serve(
         registry,
         numbers: RandomPidSecretKeyGenerator::default(),
     });
-    let places = Arc::new(Semaphore::new(options.connections));
+    let places = options.places;
     // Refusals take a few places of their own, so that they cannot be used to fill memory.
     let refusals = Arc::new(Semaphore::new(16));
     let mut connections = JoinSet::new();
@@ -140,12 +138,12 @@ pub async fn serve(
             let (door, handler) = (Arc::clone(&door), Handler { front: Arc::clone(&front) });
             let stop = stop.clone();
             let metrics = front.metrics.clone();
-            metrics.connected(true);
+            metrics.connected(Protocol::Postgres, true);
             connections.spawn(async move {
                 if let Err(error) = connection(socket, door, handler, stop).await {
                     debug!(%peer, %error, "connection ended");
                 }
-                metrics.connected(false);
+                metrics.connected(Protocol::Postgres, false);
                 drop(place);
             });
         } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
@@ -201,6 +199,7 @@ async fn connection(
     handler: Handler,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    socket.set_nodelay(true)?;
     // The second handle on the socket only looks whether the first one's peer is still there.
     let socket = socket.into_std()?;
     let look = TcpStream::from_std(socket.try_clone()?)?;

@@ -159,7 +159,9 @@ impl FixedPartition {
             customers: customers.len() as u64,
             watermark: Some(OPEN_DAY * DAY_MS),
             open_day: i32::try_from(OPEN_DAY).ok(),
-            lag_records: 0,
+            lag_records: i64::from(number),
+            lag_ms: u64::from(number) * 250,
+            state_bytes: customers.len() as u64 * 1_024,
             view_bytes: 0,
             profiled_before: i32::try_from(OPEN_DAY).ok(),
         };

@@ -76,6 +76,8 @@ fn state(pinned: &Pinned) -> PartitionState {
         watermark: pinned.watermark.map(|at| at.0),
         open_day: pinned.open_day.map(|day| day.0),
         lag_records: 0,
+        lag_ms: 0,
+        state_bytes: 0,
         view_bytes: 0,
         profiled_before: None,
     }

@@ -10,6 +10,7 @@ mod backend;
 mod catalog;
 mod definitions;
 mod engines;
+mod exits;
 mod explode;
 mod fixed;
 mod functions;

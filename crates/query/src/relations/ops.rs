@@ -1,10 +1,11 @@
 //! The state of the engines, as tables of the schema `ops`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use datafusion::error::Result;
 
@@ -30,10 +31,16 @@ const PARTITIONS: &[(&str, &str)] = &[
     ("engine", "Address of the owner's scan endpoint."),
     ("epoch", "Which ownership of the partition this is."),
     ("position", "Committed position: that of the next record to read."),
-    ("lag_records", "Records not yet committed, when last counted."),
+    ("lag_records", "Records not yet committed, of those that were there when last counted."),
+    (
+        "lag_seconds",
+        "Seconds since the last record taken was written to the log, when that was counted; 0 when \
+         none wait.",
+    ),
     ("customers", "Customers in it."),
     ("watermark", "How far event time has come."),
     ("open_day", "The first day not closed."),
+    ("state_bytes", "Memory of its state: customers, their records and where they stand."),
     ("view_bytes", "Memory of the view that statements read; 0 while nobody does."),
 ];
 
@@ -124,6 +131,7 @@ fn partitions(picture: &Picture) -> Result<RecordBatch> {
     let watermarks = all.iter().map(|(_, it)| it.and_then(|(_, state)| state.watermark));
     let watermarks = watermarks.map(|at| at.map(|ms| ms.saturating_mul(1_000)));
     let days = all.iter().map(|(_, it)| it.and_then(|(_, state)| state.open_day));
+    let lags = all.iter().map(|(_, it)| it.map(|(_, state)| seconds(state.lag_ms)));
     let numbers = all.iter().map(|(number, _)| i32::try_from(*number).ok());
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(numbers.collect::<Int32Array>()),
@@ -133,12 +141,19 @@ fn partitions(picture: &Picture) -> Result<RecordBatch> {
         int(|state| i64::try_from(state.epoch).unwrap_or(i64::MAX)),
         int(|state| state.position),
         int(|state| state.lag_records),
+        Arc::new(lags.collect::<Float64Array>()),
         int(|state| i64::try_from(state.customers).unwrap_or(i64::MAX)),
         Arc::new(watermarks.collect::<TimestampMicrosecondArray>().with_timezone(ZONE)),
         Arc::new(days.collect::<Date32Array>()),
+        int(|state| i64::try_from(state.state_bytes).unwrap_or(i64::MAX)),
         int(|state| i64::try_from(state.view_bytes).unwrap_or(i64::MAX)),
     ];
     batch(PARTITIONS, arrays)
+}
+
+/// Milliseconds as seconds.
+pub(super) fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
 }
 
 fn instances(picture: &Picture) -> Result<RecordBatch> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cardlens_engine::history::{File, Files, Kind, Place, day_of, folder_of};
 use cardlens_model::Day;
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DFSchema;
@@ -21,10 +21,11 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{ObjectMeta, ObjectStore as _};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{binary, col as column, lit as literal};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
@@ -43,6 +44,7 @@ use crate::scan::{Literal, Op, Stored};
 const URL: &str = "history://files";
 /// The column of the day, which is a folder's name and in no file.
 const DAY: &str = "day";
+const ID: &str = "customer_id";
 
 /// Files found, with their names read.
 type Found = Vec<(File, ObjectMeta)>;
@@ -116,6 +118,35 @@ impl TableProvider for PastTable {
 }
 
 impl PastTable {
+    /// The row of a customer on a day of profiles, of whichever partition has it.
+    pub(super) async fn row_of(
+        &self,
+        customer: &str,
+        context: &Arc<TaskContext>,
+    ) -> Result<Option<RecordBatch>> {
+        let (id, schema) = (column(ID, &self.schema)?, &self.schema);
+        let rows = Rows {
+            table: self.clone(),
+            columns: (0..schema.fields().len()).collect(),
+            passing: Some(binary(id, Operator::Eq, literal(customer), schema)?),
+            days: self.days(&[]),
+            found: Arc::default(),
+            partition: 0,
+            schema: Arc::clone(schema),
+        };
+        for partition in 0..self.picture.partitions() {
+            let mut batches = Rows { partition, ..rows.clone() }.open(Arc::clone(context)).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let ids = batch.column_by_name(ID).and_then(|ids| ids.as_string_opt::<i32>());
+                let place = ids.and_then(|ids| ids.iter().position(|id| id == Some(customer)));
+                if let Some(place) = place {
+                    return Ok(Some(batch.slice(place, 1)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The days that filters leave: others are not looked at.
     fn days(&self, filters: &[Expr]) -> (i32, i32) {
         let (mut first, mut last) = match &self.source {

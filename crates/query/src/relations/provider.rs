@@ -130,7 +130,7 @@ impl Rows {
         let Some(taken) = pins.get(&self.partition).cloned() else {
             return Ok(stream::empty().boxed());
         };
-        let scan = taken.scan(self.relation.stored, self.reads(), self.predicates.clone());
+        let scan = taken.scan(self.relation.stored, self.reads()?, self.predicates.clone());
         let limit = self.limit.filter(|_| !self.relation.by_need).map(|limit| limit as u64);
         let scan = Scan { limit, ..scan };
         let rows = self.picture.rows(&taken, scan).await?;
@@ -139,8 +139,8 @@ impl Rows {
     }
 
     /// The stored columns that the wanted ones are made from.
-    fn reads(&self) -> Vec<String> {
-        let meaning = &self.picture.known.meaning;
+    fn reads(&self) -> Result<Vec<String>> {
+        let known = &self.picture.known;
         let mut reads: Vec<String> = Vec::new();
         let mut want = |column: String| {
             if !reads.contains(&column) {
@@ -151,25 +151,25 @@ impl Rows {
             want("needs".to_owned());
         }
         for column in &self.columns {
-            for stored in self.relation.columns[*column].shape.reads(meaning) {
+            for stored in self.relation.columns[*column].shape.reads(known)? {
                 if self.relation.by_need {
-                    explode::reads(&stored, meaning).into_iter().for_each(&mut want);
+                    explode::reads(&stored, &known.meaning).into_iter().for_each(&mut want);
                 } else {
                     want(stored);
                 }
             }
         }
-        reads
+        Ok(reads)
     }
 
     fn convert(&self, batch: &RecordBatch, pin: &Pin) -> Result<RecordBatch> {
-        let meaning = &self.picture.known.meaning;
-        let exploded =
-            self.relation.by_need.then(|| explode::explode(batch, meaning)).transpose()?;
+        let known = &self.picture.known;
+        let exploded = self.relation.by_need.then(|| explode::explode(batch, &known.meaning));
+        let exploded = exploded.transpose()?;
         let batch = exploded.as_ref().unwrap_or(batch);
         let mut arrays = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
-            arrays.push(self.relation.columns[*column].shape.array(batch, meaning, pin)?);
+            arrays.push(self.relation.columns[*column].shape.array(batch, known, pin)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
     ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+    new_null_array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
 
+use super::catalog::Known;
+use super::exits;
 use crate::scan::{Axis, Description, Form, NULL, Pin};
 
 /// Digits of money, the point not counted.
@@ -29,6 +32,10 @@ pub(super) enum Shape {
     PrimaryNeed,
     /// Its first day.
     PrimarySince,
+    /// What the need of a row would be left by.
+    NearestExit,
+    /// What nobody knows yet.
+    Unknown(Form),
     /// A text that is the same in all rows.
     Constant(&'static str),
     /// Customer id and sequence, as events have it.
@@ -66,7 +73,8 @@ pub(super) struct Meaning {
     needs: Vec<String>,
 }
 
-const AXES: [&str; 3] = ["value", "need", "lifecycle"];
+/// Names of the axes.
+pub(super) const AXES: [&str; 3] = ["value", "need", "lifecycle"];
 const KINDS: [&str; 3] = ["entered", "left", "moved"];
 
 impl Meaning {
@@ -126,7 +134,7 @@ pub(super) fn texts() -> DataType {
 impl Shape {
     pub(super) fn data_type(&self, exponent: u8) -> DataType {
         match self {
-            Self::Plain(_, form) => match form {
+            Self::Plain(_, form) | Self::Unknown(form) => match form {
                 Form::Float => DataType::Float64,
                 Form::Money => money(exponent),
                 Form::Day => DataType::Date32,
@@ -142,6 +150,7 @@ impl Shape {
             Self::Partition | Self::RulesVersion => DataType::Int32,
             Self::Named(..)
             | Self::PrimaryNeed
+            | Self::NearestExit
             | Self::Constant(_)
             | Self::EventId
             | Self::Segment(_)
@@ -150,14 +159,15 @@ impl Shape {
     }
 
     /// The stored columns that it is made from.
-    pub(super) fn reads(&self, meaning: &Meaning) -> Vec<String> {
+    pub(super) fn reads(&self, known: &Known) -> Result<Vec<String>> {
+        let meaning = &known.meaning;
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let of_needs = |prefixes: &[&str]| {
             let each = meaning.needs.iter();
             let each = each.flat_map(|need| prefixes.iter().map(move |p| format!("{p}{need}")));
             std::iter::once("needs".to_owned()).chain(each).collect()
         };
-        match self {
+        Ok(match self {
             Self::Plain(column, _) | Self::Named(column, _) => vec![column.clone()],
             Self::Needs => list(&["needs"]),
             Self::PrimaryNeed => of_needs(&["score_"]),
@@ -165,20 +175,18 @@ impl Shape {
             Self::EventId => list(&["customer_id", "sequence"]),
             Self::Segment(side) => list(&["axis", side]),
             Self::Rule => list(&["axis", "from", "to"]),
-            Self::Constant(_) | Self::Partition | Self::Watermark | Self::RulesVersion => {
-                Vec::new()
-            }
-        }
+            Self::NearestExit => exits::reads(known)?,
+            Self::Constant(_)
+            | Self::Unknown(_)
+            | Self::Partition
+            | Self::Watermark
+            | Self::RulesVersion => Vec::new(),
+        })
     }
 
     /// Its values of a scanned batch.
-    pub(super) fn array(
-        &self,
-        batch: &RecordBatch,
-        meaning: &Meaning,
-        pin: &Pin,
-    ) -> Result<ArrayRef> {
-        let rows = batch.num_rows();
+    pub(super) fn array(&self, batch: &RecordBatch, known: &Known, pin: &Pin) -> Result<ArrayRef> {
+        let (rows, meaning) = (batch.num_rows(), &known.meaning);
         let places = |column: &str, names| -> Result<ArrayRef> {
             let places = ints(batch, column)?.values();
             let found = places.iter().map(|place| meaning.name(names, *place));
@@ -212,6 +220,11 @@ impl Shape {
                     days.push(since.transpose()?.and_then(|since| day(since.value(row))));
                 }
                 Arc::new(Date32Array::from(days))
+            }
+            Self::NearestExit => exits::array(batch, known)?,
+            Self::Unknown(_) => {
+                let exponent = meaning.description.currency_exponent;
+                new_null_array(&self.data_type(exponent), rows)
             }
             Self::Constant(text) => Arc::new(StringArray::from(vec![*text; rows])),
             Self::EventId => {

@@ -44,7 +44,8 @@ pub(super) const VIEWS: [View; 2] = [
         name: "value_need_matrix",
         comment: "How many customers of each value tier hold each need, and what they spend.",
         sql: "SELECT c.value_tier, n.need, count(*) AS customers, \
-              sum(c.spend_365d) AS spend_365d, sum(c.margin_365d) AS margin_365d, \
+              sum(c.spend_365d) AS spend_365d, CAST(NULL AS DOUBLE) AS spend_yoy, \
+              sum(c.margin_365d) AS margin_365d, \
               CAST(sum(c.spend_365d) AS DOUBLE) / nullif(CAST((SELECT sum(spend_365d) \
               FROM public.customers) AS DOUBLE), 0) AS share_of_spend \
               FROM public.customers c JOIN public.customer_needs n USING (customer_id) \
@@ -54,6 +55,7 @@ pub(super) const VIEWS: [View; 2] = [
             ("need", "Need that they hold."),
             ("customers", "How many they are. A customer with two needs is in two rows."),
             ("spend_365d", "Their spend of 365 days."),
+            ("spend_yoy", YEAR_ON_YEAR),
             ("margin_365d", "Their margin of 365 days."),
             ("share_of_spend", "Their spend as a share of everybody's, from 0 to 1."),
         ],
@@ -128,6 +130,9 @@ fn plain(column: &str, form: Form) -> Shape {
 }
 
 const ID: &str = "The customer.";
+const YEAR_ON_YEAR: &str = "Spend of 365 days against that of the 365 before, less 1; null, as \
+                            engines remember 400 days. A history of a year tells it: join \
+                            features_as_of() of the day a year ago.";
 
 /// Every relation over scans.
 pub(super) fn relations(meaning: &Meaning, catalog: &[FeatureInfo]) -> Vec<Relation> {
@@ -158,6 +163,11 @@ fn customers(meaning: &Meaning) -> Relation {
             "Lifecycle stage. See segments.",
         )
         .maybe("lifecycle_since", plain("lifecycle_since", Form::Day), "First day in the stage.")
+        .maybe(
+            "portfolio",
+            Shape::Unknown(Form::Text),
+            "The portfolio of customers it is managed in; null, as there are no portfolios yet.",
+        )
         .stored("margin_365d", "margin_365d", "Margin of 365 days, by the value model.")
         .stored(
             "margin_quality",
@@ -167,6 +177,7 @@ fn customers(meaning: &Meaning) -> Relation {
         )
         .stored("spend_30d", "spend_30d", "Spend of 30 days, refunds taken off.")
         .stored("spend_365d", "spend_365d", "Spend of 365 days, refunds taken off.")
+        .maybe("spend_yoy", Shape::Unknown(Form::Float), YEAR_ON_YEAR)
         .stored("txn_30d", "txn_30d", "Purchases and cash advances of 30 days.")
         .maybe(
             "last_txn_at",
@@ -215,6 +226,13 @@ fn customer_needs(meaning: &Meaning) -> Relation {
         .of("source", Shape::Constant("behaviour"), "What the need was found in.")
         .of("score", plain(explode::SCORE, Form::Float), "Score as of now, from 0 to 1.")
         .maybe("since", plain(explode::SINCE, Form::Day), "First day held.")
+        .maybe(
+            "nearest_exit",
+            Shape::NearestExit,
+            "What the need would be left by and how far off that is, as of now: a condition of its \
+             rule with value, bound and margin, as JSON. Of several that have to hold together the \
+             furthest. Money is in minor units.",
+        )
         .maybe("as_of", plain("as_of", Form::Day), "Last day of this customer's windows.")
         .build(
             "customer_needs",

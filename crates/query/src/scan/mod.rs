@@ -20,4 +20,5 @@ pub use protocol::{
     StageDescription, Stored, StoredColumn,
 };
 pub(crate) use read::Reader;
+pub(crate) use server::without_delay;
 pub use server::{Endpoint, Setup};

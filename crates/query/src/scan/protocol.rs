@@ -198,8 +198,12 @@ pub struct PartitionState {
     pub watermark: Option<i64>,
     /// The first day not closed, in days since 1970.
     pub open_day: Option<i32>,
-    /// Records not yet committed, when last counted.
+    /// Records not yet committed, of those that were there when last counted.
     pub lag_records: i64,
+    /// Milliseconds since the last record taken was appended, when that was counted; 0 when none wait.
+    pub lag_ms: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
     /// Bytes of the view that readers are served from; 0 when there is none.
     pub view_bytes: u64,
     /// The first day whose profiles are not in the history, in days since 1970; none where no

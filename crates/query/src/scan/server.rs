@@ -22,6 +22,7 @@ use cardlens_model::{PartitionId, Position};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -80,12 +81,12 @@ impl Endpoint {
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let thread = std::thread::Builder::new().name("scan".into()).spawn(move || {
             let served = runtime.block_on(async move {
-                let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let incoming = TcpListenerStream::new(listener).inspect(without_delay);
                 let ended = async move { drop(stopped.await) };
                 let server = tonic::transport::Server::builder()
                     .max_concurrent_streams(u32::try_from(SCANS_MAX).ok())
                     .http2_keepalive_interval(Some(Duration::from_secs(30)))
-                    .tcp_nodelay(true)
                     .add_service(service);
                 tokio::select! {
                     served = server.serve_with_incoming(incoming) => {
@@ -107,6 +108,14 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// Small answers are sent at once: a server applies its own option only to sockets that it accepts
+/// itself. A socket that cannot be told is one whose peer has left.
+pub(crate) fn without_delay(accepted: &std::io::Result<TcpStream>) {
+    if let Ok(socket) = accepted {
+        drop(socket.set_nodelay(true));
     }
 }
 
@@ -159,6 +168,8 @@ impl Service {
             watermark: seat.watermark.map(|at| at.0),
             open_day: seat.open_day.map(|day| day.0),
             lag_records: seat.lag_records,
+            lag_ms: u64::try_from(seat.behind.as_millis()).unwrap_or(u64::MAX),
+            state_bytes: seat.state_bytes as u64,
             view_bytes: seat.view_bytes as u64,
             profiled_before: seat.profiled_before.map(|day| day.0),
         }

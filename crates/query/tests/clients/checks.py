@@ -1,5 +1,6 @@
 """What the scripts of this folder share: telling what was checked, and ending at the first wrong
-answer; and the customers in memory, worked out once more from their rule."""
+answer; and the customers, in memory or of an engine that has read their records, worked out once more
+from their rule."""
 
 import sys
 from datetime import date, datetime, timedelta, timezone
@@ -11,7 +12,8 @@ OPEN_DAY = date(1970, 1, 1) + timedelta(days=20_500)
 OPEN_AT = datetime.combine(OPEN_DAY, datetime.min.time(), timezone.utc)
 # More rows than a statement reads in any test, by a query that needs no memory.
 ENDLESS = "select count(*) from generate_series(1, 100000000000)"
-CROSS_JOIN = "select count(*) from customers a, customers b, customers c where a.sequence < b.sequence"
+CROSS_JOIN = ("select count(*) from customers a, customers b, customers c "
+              "where a.customer_id < b.customer_id")
 
 
 def check(what, got, expected):

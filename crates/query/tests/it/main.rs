@@ -14,3 +14,4 @@ mod psql;
 mod roles;
 mod slt;
 mod support;
+mod turns;

@@ -100,7 +100,14 @@ const DESCRIBED: &[(&str, &[&str])] = &[
     (r"\di+", &[]),
     (r"\dm", &[]),
     (r"\ds", &[]),
-    (r"\df", &["public|explain_customer|SETOF record|customer_id text|func"]),
+    (
+        r"\df",
+        &[
+            "public|explain_customer|SETOF record|customer_id text, day date DEFAULT NULL|func",
+            "public|as_of_lag|SETOF record||func",
+            "public|to_amount|numeric|minor bigint|func",
+        ],
+    ),
     (r"\df+", &["mcc_category"]),
     (r"\du", &["analyst"]),
     (r"\du+", &["analyst"]),
@@ -112,7 +119,17 @@ const DESCRIBED: &[(&str, &[&str])] = &[
     (r"\l+", &["cardlens|"]),
     (r"\d customers", &["customer_id|text||not null|", "needs|text[]|", "|numeric(18,2)|"]),
     (r"\d+ customers", &["customer_id|text||not null|", "The customer.", "with time zone"]),
-    (r"\d ops.partitions", &["lag_records|bigint|"]),
+    (r"\d+ customers", &["portfolio|text|", "spend_yoy|double precision|", "engines remember 400"]),
+    (r"\d+ customer_needs", &["nearest_exit|text|", "What the need would be left by"]),
+    (
+        r"\d+ ops.partitions",
+        &[
+            "lag_records|bigint|",
+            "lag_seconds|double precision|",
+            "state_bytes|bigint|",
+            "Memory of",
+        ],
+    ),
     (r"\d+ segment_flows", &["day|date|", "What tipped the changes."]),
     (r"\conninfo", &["You are connected to database \"cardlens\" as user \"somebody\""]),
 ];

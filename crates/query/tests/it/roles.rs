@@ -1,4 +1,4 @@
-//! What roles see: masked columns, and groups of customers only.
+//! What roles see: masked columns, groups of customers only, some relations.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ async fn masked_columns_read_as_null_whatever_is_asked_of_them() {
         "select count(c.customer_id) from customers c join customers d using (customer_id)",
         "select count(event_id) from segment_changes",
         "select count(evidence) from segment_changes",
+        "select count(nearest_exit) from customer_needs",
     ] {
         assert_eq!(number(&front, &some, sql).await, 0, "{sql}");
     }
@@ -121,4 +122,38 @@ async fn statements_of_others_are_seen_by_operators_alone() {
     let own = "select count(*) from pg_stat_activity where usename = 'other'";
     assert_eq!(number(&front, &one, own).await, 0);
     assert_eq!(number(&front, &other, own).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_reads_the_relations_that_it_was_given() {
+    let front = front(Limits::default()).await;
+    let relations = ["value_need_matrix", "segments", "ops.partitions"].map(str::to_owned);
+    let relations = Some(relations.to_vec());
+    let board = Arc::new(Role { name: "board".into(), relations, ..Role::default() });
+    for sql in [
+        "select count(*) from value_need_matrix",
+        "select count(*) from cardlens.public.segments",
+        "select count(*) from ops.partitions",
+        "select count(*) from information_schema.tables where table_name = 'segments'",
+    ] {
+        assert!(number(&front, &board, sql).await > 0, "{sql}");
+    }
+    let told = "select count(*) from information_schema.columns where table_name = 'customers'";
+    assert_eq!(number(&front, &board, told).await, 0);
+    for sql in [
+        "select count(*) from customers",
+        "select count(*) from cardlens.public.customers",
+        "select count(*) from segments s where exists (select 1 from features f)",
+        "with c as (select * from customers) select count(*) from c",
+        "explain select * from segment_flows",
+        "select count(*) from ops.queries",
+        "select * from explain_customer('C1')",
+        "select * from customers_as_of(date '2026-02-10')",
+        "select * from preview_rule('txn_30d > 5')",
+    ] {
+        let fault = ask(&front, &board, sql).await.err().unwrap_or_else(|| panic!("{sql}"));
+        assert_eq!(fault.state, State::NotAllowed, "{sql}: {fault}");
+    }
+    let fault = ask(&front, &board, "select * from nothing").await.unwrap_err();
+    assert_eq!(fault.state, State::NoTable, "{fault}");
 }

@@ -10,7 +10,9 @@ use cardlens_engine::history::{File, Files, Kind, Place};
 use cardlens_model::{Day, PartitionId};
 use cardlens_query::budget::Limits;
 use cardlens_query::budget::guard::Stop;
-use cardlens_query::front::{Caller, Fault, Front, Metrics, Protocol, Role, Roles, surroundings};
+use cardlens_query::front::{
+    Caller, Fault, Front, Metrics, Protocol, Role, Roles, Rows, surroundings,
+};
 use cardlens_query::relations::{Catalog, Fixed};
 use cardlens_query::{flight_sql, pg};
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -22,7 +24,7 @@ use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Customers of every test.
 pub const CUSTOMERS: u32 = 1_000;
@@ -39,8 +41,9 @@ pub async fn front(limits: Limits) -> Front {
     Front::new(Arc::new(catalog), limits, roles, metrics).await.unwrap()
 }
 
-/// Days of which there are profiles.
-const PROFILED: [&str; 2] = ["2026-02-10", "2026-02-14"];
+/// Days of which there are profiles, and the version of the rules then.
+const PROFILED: [(&str, u32); 4] =
+    [("2025-02-16", 1), ("2026-02-01", 0), ("2026-02-10", 1), ("2026-02-14", 1)];
 
 /// All changes of a catalogue as files, and its customers as profiles of two days.
 async fn history(catalog: &Catalog) -> Files {
@@ -58,12 +61,14 @@ async fn history(catalog: &Catalog) -> Files {
             put(&store, Kind::Changes, file, rows(catalog, &sql).await).await;
         }
     }
-    for (day, partition) in PROFILED.into_iter().flat_map(|day| (0..4).map(move |it| (day, it))) {
+    let each = PROFILED.into_iter().flat_map(|of| (0..4).map(move |partition| (of, partition)));
+    for ((day, version), partition) in each {
         let sql = format!(
             "SELECT c.customer_id, value_tier, value_tier_since, primary_need, needs, \
              arrow_cast(NULL, 'List(Date32)') AS needs_since, \
-             arrow_cast(NULL, 'List(Float64)') AS needs_score, lifecycle, lifecycle_since, \
-             sequence, rules_version, partition, f.* EXCEPT (customer_id, watermark) \
+             arrow_cast(array_repeat(0.5, cardinality(needs)), 'List(Float64)') AS needs_score, \
+             lifecycle, lifecycle_since, sequence, arrow_cast({version}, 'Int32') AS rules_version, \
+             partition, f.* EXCEPT (customer_id, watermark) \
              FROM customers c JOIN features f ON c.customer_id = f.customer_id \
              WHERE partition = {partition}"
         );
@@ -95,21 +100,24 @@ pub fn everything() -> Arc<Role> {
     Arc::default()
 }
 
-/// What a role is answered, as a table of text.
-pub async fn ask(front: &Front, role: &Arc<Role>, sql: &str) -> Result<String, Fault> {
-    let caller = Caller {
+/// Somebody of a role, whose statements may take so long.
+pub fn caller(role: &Arc<Role>, timeout: Duration) -> Caller {
+    Caller {
         user: role.name.clone(),
         role: Arc::clone(role),
         number: 1,
         client: None,
         protocol: Protocol::Postgres,
         settings: Vec::new(),
-        timeout: Duration::from_secs(30),
+        timeout,
         partial: false,
-    };
-    let prepared = Arc::new(front.prepare(sql, &caller).await?);
-    let stop = Arc::new(Stop::new(caller.timeout));
-    let mut rows = front.run(&prepared, ParamValues::List(Vec::new()), &caller, &stop).await?;
+    }
+}
+
+/// What a role is answered, as a table of text.
+pub async fn ask(front: &Front, role: &Arc<Role>, sql: &str) -> Result<String, Fault> {
+    let caller = caller(role, Duration::from_secs(30));
+    let mut rows = begin(front, &caller, sql).await?;
     let mut batches = Vec::new();
     while let Some(batch) = rows.next(usize::MAX).await? {
         batches.push(batch);
@@ -117,11 +125,18 @@ pub async fn ask(front: &Front, role: &Arc<Role>, sql: &str) -> Result<String, F
     Ok(pretty_format_batches(&batches).unwrap().to_string())
 }
 
+/// Plans a query and begins to run it.
+pub async fn begin(front: &Front, caller: &Caller, sql: &str) -> Result<Rows, Fault> {
+    let stop = Arc::new(Stop::new(caller.timeout));
+    let prepared = Arc::new(front.prepare(sql, caller, &stop).await?);
+    front.run(&prepared, ParamValues::List(Vec::new()), caller, &stop).await
+}
+
 /// What a gateway is started with.
 pub struct Start {
     /// What statements may cost.
     pub limits: Limits,
-    /// Most connections of the Postgres wire.
+    /// Most connections, of both protocols together.
     pub connections: usize,
     /// Lets whoever is on this machine in; otherwise everybody is asked for a password.
     pub without_password: bool,
@@ -178,15 +193,17 @@ async fn serve(
     let wire = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let flight = TcpListener::bind("127.0.0.1:0").await.unwrap();
     told.send((wire.local_addr().unwrap(), flight.local_addr().unwrap())).unwrap();
+    let places = Arc::new(Semaphore::new(start.connections));
     let service = flight_sql::Options {
         identity: start.tls.as_ref().map(pg::Tls::identity),
         loopback_without_password: start.without_password,
         insecure: false,
         requests: 64,
+        places: Arc::clone(&places),
     };
     let service = flight_sql::Service::new(Arc::clone(&front), service).unwrap();
     let options = pg::Options {
-        connections: start.connections,
+        places,
         tls: start.tls,
         loopback_without_password: start.without_password,
         insecure: false,

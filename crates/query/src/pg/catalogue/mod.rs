@@ -222,7 +222,10 @@ impl CatalogProvider for Layered {
         }
         let inner = self.inner.schema(name)?;
         let role = Arc::clone(&self.role);
-        Some(if role.mask.is_empty() { inner } else { Arc::new(Veiled { inner, role }) })
+        if role.mask.is_empty() && role.relations.is_none() {
+            return Some(inner);
+        }
+        Some(Arc::new(Veiled { name: name.to_owned(), inner, role }))
     }
 }
 

@@ -64,7 +64,10 @@ fn told(column: &str, namespace: i32) -> Option<ArrayRef> {
         "proretset" => {
             Arc::new(FUNCTIONS.iter().map(|it| Some(it.table)).collect::<BooleanArray>())
         }
-        "pronargs" => Arc::new(Int32Array::from(vec![1; FUNCTIONS.len()])),
+        "pronargs" => {
+            let arguments = FUNCTIONS.iter().map(|it| it.arguments.split_terminator(',').count());
+            Arc::new(arguments.map(|count| i32::try_from(count).ok()).collect::<Int32Array>())
+        }
         _ => return None,
     })
 }

@@ -31,12 +31,11 @@ impl TableFunctionImpl for AsOf {
         &self,
         arguments: TableFunctionArgs<'_, '_>,
     ) -> Result<Arc<dyn TableProvider>> {
-        let day = match arguments.exprs() {
-            [Expr::Literal(ScalarValue::Date32(Some(day)), _)] => Some(Day(*day)),
-            [Expr::Literal(value, _)] => value.try_as_str().flatten().and_then(Day::parse),
+        let asked = match arguments.exprs() {
+            [asked] => day(asked),
             _ => None,
         };
-        let Some(day) = day else {
+        let Some(day) = asked else {
             return plan_err!("{}() takes one constant day, such as '2026-06-30'", self.name);
         };
         let Some(files) = self.picture.history.clone() else {
@@ -45,6 +44,15 @@ impl TableFunctionImpl for AsOf {
         let (picture, source) = (Arc::clone(&self.picture), Source::Profiles(day));
         let schema = Arc::new(Schema::new((self.columns)(&self.picture)));
         Ok(Arc::new(PastTable { picture, files, source, schema }))
+    }
+}
+
+/// The day of a constant.
+pub(super) fn day(argument: &Expr) -> Option<Day> {
+    match argument {
+        Expr::Literal(ScalarValue::Date32(day), _) => day.map(Day),
+        Expr::Literal(value, _) => value.try_as_str().flatten().and_then(Day::parse),
+        _ => None,
     }
 }
 

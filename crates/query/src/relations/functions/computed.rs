@@ -15,7 +15,8 @@ use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::future::BoxFuture;
 use futures::stream;
 
-type Compute = Arc<dyn Fn() -> BoxFuture<'static, Result<RecordBatch>> + Send + Sync>;
+type Compute =
+    Arc<dyn Fn(Arc<TaskContext>) -> BoxFuture<'static, Result<RecordBatch>> + Send + Sync>;
 
 /// The table.
 #[derive(Clone)]
@@ -27,7 +28,10 @@ pub(super) struct Computed {
 impl Computed {
     pub(super) fn new(
         schema: SchemaRef,
-        compute: impl Fn() -> BoxFuture<'static, Result<RecordBatch>> + Send + Sync + 'static,
+        compute: impl Fn(Arc<TaskContext>) -> BoxFuture<'static, Result<RecordBatch>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self { schema, compute: Arc::new(compute) }
     }
@@ -67,8 +71,8 @@ impl PartitionStream for Computed {
         &self.schema
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = stream::once((self.compute)());
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = stream::once((self.compute)(context));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
     }
 }

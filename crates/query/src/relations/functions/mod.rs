@@ -1,15 +1,18 @@
-//! Functions of the catalogue: `mcc_category`, and tables that are asked for by argument.
+//! Functions of the catalogue: `mcc_category`, `to_amount`, and tables that are asked for by
+//! argument.
 
 mod as_of;
 mod computed;
 mod explain;
+mod flow;
+mod lag;
 mod preview;
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Decimal128Array, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::plan_err;
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -22,6 +25,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::catalog::Picture;
 use super::provider::table_of;
+use super::shape::{MONEY_DIGITS, money};
 
 /// A function as clients are told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +43,14 @@ pub struct FunctionComment {
 }
 
 /// Every function that statements have beyond PostgreSQL's.
-pub const FUNCTIONS: [FunctionComment; 6] = [
+pub const FUNCTIONS: [FunctionComment; 9] = [
+    FunctionComment {
+        name: "as_of_lag",
+        arguments: "",
+        result: "SETOF record",
+        table: true,
+        comment: "How old what the statement sees is: position, records and seconds behind, watermark, by partition.",
+    },
     FunctionComment {
         name: "customer_timeline",
         arguments: "customer_id text",
@@ -49,10 +60,10 @@ pub const FUNCTIONS: [FunctionComment; 6] = [
     },
     FunctionComment {
         name: "explain_customer",
-        arguments: "customer_id text",
+        arguments: "customer_id text, day date DEFAULT NULL",
         result: "SETOF record",
         table: true,
-        comment: "What every rule says about one customer now, term by term.",
+        comment: "What every rule says about one customer, term by term: now, or at the close of a past day.",
     },
     FunctionComment {
         name: "customers_as_of",
@@ -82,11 +93,30 @@ pub const FUNCTIONS: [FunctionComment; 6] = [
         table: true,
         comment: "Whom a condition over features would take: a count, the segments they are in, a sample.",
     },
+    FunctionComment {
+        name: "segment_flow",
+        arguments: "axis text, from_ts timestamp with time zone, to_ts timestamp with time zone",
+        result: "SETOF record",
+        table: true,
+        comment: "How many customers went from where to where, and why, between two times.",
+    },
+    FunctionComment {
+        name: "to_amount",
+        arguments: "minor bigint",
+        result: "numeric",
+        table: false,
+        comment: "Minor units of the reporting currency, which rules have, as an amount.",
+    },
 ];
 
 /// Registers all functions with a statement's context.
 pub(super) fn register(context: &SessionContext, picture: &Arc<Picture>) {
     context.register_udf(mcc_category(picture));
+    context.register_udf(to_amount(picture));
+    let of = || Arc::clone(picture);
+    context.register_udtf("explain_customer", Arc::new(explain::Explain { picture: of() }));
+    context.register_udtf("segment_flow", Arc::new(flow::Flow { picture: of() }));
+    context.register_udtf("as_of_lag", Arc::new(lag::Lag { picture: of() }));
     for (name, make) in TABLES {
         let function = OfOneText { name, make: *make, picture: Arc::clone(picture) };
         context.register_udtf(name, Arc::new(function));
@@ -99,11 +129,8 @@ pub(super) fn register(context: &SessionContext, picture: &Arc<Picture>) {
 
 type Make = fn(&Arc<Picture>, &str) -> Result<Arc<dyn TableProvider>>;
 
-const TABLES: &[(&str, Make)] = &[
-    ("customer_timeline", timeline),
-    ("explain_customer", explain::table),
-    ("preview_rule", preview::table),
-];
+const TABLES: &[(&str, Make)] =
+    &[("customer_timeline", timeline), ("preview_rule", preview::table)];
 
 type Columns = fn(&Picture) -> Vec<Field>;
 
@@ -166,12 +193,33 @@ fn mcc_category(picture: &Arc<Picture>) -> ScalarUDF {
             let code = code?.trim().parse().unwrap_or(cardlens_model::MCC_NONE);
             Some(known.categories.name(known.categories.of(code)))
         });
-        let names: ArrayRef = Arc::new(names.collect::<StringArray>());
-        if arguments.iter().all(|it| matches!(it, ColumnarValue::Scalar(_))) && names.len() == 1 {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&names, 0)?));
-        }
-        Ok(ColumnarValue::Array(names))
+        answer(arguments, Arc::new(names.collect::<StringArray>()))
     };
     let types = vec![DataType::Utf8];
     create_udf("mcc_category", types, DataType::Utf8, Volatility::Immutable, Arc::new(call))
+}
+
+/// `to_amount(minor)`: minor units of the reporting currency as an amount.
+fn to_amount(picture: &Arc<Picture>) -> ScalarUDF {
+    let exponent = picture.known.meaning.description.currency_exponent;
+    let scale = i8::try_from(exponent).unwrap_or(0);
+    let call = move |arguments: &[ColumnarValue]| -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let minor = cast(&arrays[0], &DataType::Int64)?;
+        let minor = minor.as_primitive::<Int64Type>().iter();
+        let amounts = minor.map(|minor| minor.map(i128::from)).collect::<Decimal128Array>();
+        let amounts = amounts.with_precision_and_scale(MONEY_DIGITS, scale)?;
+        amounts.validate_decimal_precision(MONEY_DIGITS)?;
+        answer(arguments, Arc::new(amounts))
+    };
+    let types = vec![DataType::Int64];
+    create_udf("to_amount", types, money(exponent), Volatility::Immutable, Arc::new(call))
+}
+
+/// A value where all arguments were one, and otherwise as many as there are rows.
+fn answer(arguments: &[ColumnarValue], array: ArrayRef) -> Result<ColumnarValue> {
+    if arguments.iter().all(|it| matches!(it, ColumnarValue::Scalar(_))) && array.len() == 1 {
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
+    }
+    Ok(ColumnarValue::Array(array))
 }

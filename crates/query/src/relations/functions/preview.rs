@@ -42,7 +42,7 @@ fn schema() -> SchemaRef {
 pub(super) fn table(picture: &Arc<Picture>, condition: &str) -> Result<Arc<dyn TableProvider>> {
     let lens = Arc::new(compile(picture, condition)?);
     let picture = Arc::clone(picture);
-    let compute = move || {
+    let compute = move |_| {
         let (picture, lens) = (Arc::clone(&picture), Arc::clone(&lens));
         async move { preview(&picture, &lens).await }.boxed()
     };
