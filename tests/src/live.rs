@@ -175,11 +175,21 @@ impl Gateway {
     /// is ready have to wait.
     #[must_use]
     pub fn start(folder: &Path, engines: &[String], pgwire: u16, sql: &str) -> Self {
+        let sql = format!("pgwire = \"127.0.0.1:{pgwire}\"\nflight = \"\"\n{sql}");
+        Self::begin(folder, engines, &sql)
+    }
+
+    /// As [`Gateway::start`], with a second port for clients of Flight SQL.
+    #[must_use]
+    pub fn start_with_flight(folder: &Path, engines: &[String], ports: [u16; 2]) -> Self {
+        let [pgwire, flight] = ports.map(|port| format!("127.0.0.1:{port}"));
+        Self::begin(folder, engines, &format!("pgwire = {pgwire:?}\nflight = {flight:?}\n"))
+    }
+
+    fn begin(folder: &Path, engines: &[String], sql: &str) -> Self {
         let config = folder.join("gateway.toml");
-        let text = format!(
-            "[gateway]\nengines = {engines:?}\n[sql]\npgwire = \"127.0.0.1:{pgwire}\"\n\
-             flight = \"\"\n{sql}[http]\ngateway = \"\"\n"
-        );
+        let text =
+            format!("[gateway]\nengines = {engines:?}\n[sql]\n{sql}[http]\ngateway = \"\"\n");
         std::fs::write(&config, text).unwrap();
         let log = folder.join("gateway.log");
         let mut command = Command::new(binary());

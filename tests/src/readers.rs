@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::backtest::default_rules;
 
-/// Windows of the views.
+/// Windows of the views, unless others are asked for.
 pub const WINDOWS: [u16; 4] = [7, 30, 90, 365];
 
 /// A deployment of the built-in rules on a log.
@@ -39,6 +39,8 @@ pub struct Stage {
     pub log: Log,
     /// Where snapshots and a history are kept, if they are.
     pub store: Option<PathBuf>,
+    /// Windows of the views.
+    pub windows: Vec<u16>,
 }
 
 /// Records of made-up customers: id and JSON.
@@ -62,7 +64,7 @@ impl Stage {
         let deployment = Deployment::new(default_rules());
         let shared = deployment.shared().unwrap();
         let log = Log::new(partitions, Retention::ALL);
-        Self { deployment, shared, log, store: None }
+        Self { deployment, shared, log, store: None, windows: WINDOWS.to_vec() }
     }
 
     /// Appends a record to the partition of its customer.
@@ -72,7 +74,7 @@ impl Stage {
     }
 
     fn layout(&self) -> Layout {
-        Layout::new(&self.shared, &WINDOWS).unwrap()
+        Layout::new(&self.shared, &self.windows).unwrap()
     }
 
     fn desk(&self) -> Desk {
@@ -123,7 +125,8 @@ impl Engine {
     #[must_use]
     pub fn start(stage: &Stage, name: &str) -> Self {
         let desk = stage.desk();
-        let description = describe(&stage.deployment, &stage.shared, desk.layout(), (&WINDOWS, 2));
+        let windows = (&stage.windows[..], 2);
+        let description = describe(&stage.deployment, &stage.shared, desk.layout(), windows);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let setup = Setup {
             desk: desk.clone(),

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cardlens::generator::Generator;
 use cardlens_engine::files::partition_of;
 use cardlens_engine::history::History;
 use cardlens_engine::{
-    Deployment, Error, Fault, Log, LogSink, LogSource, Message, Metrics, Names, Pace, Retention,
-    Shared, SnapshotStore, SystemClock, Topic, Worker, WorkerSetup,
+    Clock, Deployment, Error, Fault, Log, LogSink, LogSource, Message, Metrics, Names, Pace,
+    Retention, Shared, SnapshotStore, SystemClock, Topic, Worker, WorkerSetup,
 };
-use cardlens_model::{PartitionId, Position};
+use cardlens_model::{Day, PartitionId, Position};
 
 /// A small generator of chance.
 pub struct Dice(pub u64);
@@ -23,6 +25,34 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % bound.max(1)
     }
+}
+
+/// A clock that the test turns.
+#[derive(Clone, Default)]
+pub struct Turned(Arc<AtomicU64>);
+
+impl Turned {
+    pub fn turn(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Turned {
+    fn now_ms(&self) -> i64 {
+        1_780_000_000_000
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Records of made-up customers with these, late ones, duplicates, reversals and refunds among them.
+#[must_use]
+pub fn records(seed: u64, customers: u32, count: usize) -> Vec<(String, String)> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let made = Generator::new(seed, customers, Day(20_000)).take(count);
+    made.map(|record| (text(record.key), text(record.json))).collect()
 }
 
 /// What a consumer compares, per customer and in order: key, value, and the headers that stand for

@@ -2,22 +2,9 @@
 //! refused or answered into the void, partitions move; what customers were told is the same, in
 //! order, to the byte.
 
-use cardlens::generator::Generator;
 use cardlens_engine::Deployment;
-use cardlens_model::Day;
 use cardlens_tests::backtest::default_rules;
-use cardlens_tests::sim::Sim;
-
-/// Records of made-up customers, late ones, duplicates, reversals and refunds among them.
-fn records(seed: u64, customers: u32, count: usize) -> Vec<(String, String)> {
-    Generator::new(seed, customers, Day(20_000))
-        .take(count)
-        .map(|record| {
-            let text = |bytes| String::from_utf8(bytes).unwrap();
-            (text(record.key), text(record.json))
-        })
-        .collect()
-}
+use cardlens_tests::sim::{Sim, records};
 
 fn seeds() -> Vec<u64> {
     #[allow(clippy::disallowed_methods, reason = "the test's own knob")]

@@ -268,8 +268,8 @@ async fn sql_sees_every_change_once_from_files_and_from_memory() {
     assert!(rows(store.path(), "changes").1.len() > 20, "files were written");
     let halves = "SELECT sum(CASE WHEN day < DATE '2024-10-15' THEN 1 ELSE 0 END) - \
         (SELECT count(*) FROM segment_changes WHERE day < DATE '2024-10-15'), \
-        sum(CASE WHEN day >= DATE '2024-10-15' AND customer_id = 'C00007' THEN 1 ELSE 0 END) - \
-        (SELECT count(*) FROM segment_changes WHERE customer_id = 'C00007' \
+        sum(CASE WHEN day >= DATE '2024-10-15' AND customer_id = 'C0000007' THEN 1 ELSE 0 END) - \
+        (SELECT count(*) FROM segment_changes WHERE customer_id = 'C0000007' \
         AND day >= DATE '2024-10-15') FROM segment_changes";
     assert_eq!(numbers(&catalog, halves).await, [0, 0]);
     let first = "SELECT count(*), count(spend_30d), sum(CASE WHEN as_of >= day THEN 0 ELSE 1 END) \
@@ -284,5 +284,16 @@ async fn sql_sees_every_change_once_from_files_and_from_memory() {
         ('time_passed', 'initial')))";
     let got = numbers(&catalog, held).await;
     assert_eq!(got[0], got[1], "needs held at a day's close, and what the changes say");
+    // Why, on that day: by its figures, for what was held.
+    let explained = "SELECT \
+        (SELECT count(*) FROM explain_customer('C0000007', '2024-10-10')) AS terms, \
+        (SELECT count(DISTINCT rule) FROM explain_customer('C0000007', '2024-10-10') \
+        WHERE held AND axis = 'need') - (SELECT cardinality(needs)::bigint \
+        FROM customers_as_of('2024-10-10') WHERE customer_id = 'C0000007') AS needs, \
+        (SELECT count(*) FROM explain_customer('C0000007', '2024-10-10') e, \
+        features_as_of('2024-10-10') f WHERE f.customer_id = 'C0000007' \
+        AND e.feature = 'active_days_90d' AND e.value <> f.active_days_90d) AS figures";
+    let got = numbers(&catalog, explained).await;
+    assert!(got[0] > 50 && got[1..] == [0, 0], "{got:?}");
     println!("proved: {statements} statements, {published} changes, each seen once");
 }

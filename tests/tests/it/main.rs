@@ -8,15 +8,22 @@
 )]
 
 mod broker;
+mod clients;
+mod cookbook;
 mod crash;
 mod damaged;
 mod demo;
 mod expected;
+mod files;
 mod golden;
 mod history;
 mod hostile;
+mod idle;
+mod metrics;
 mod needs;
 mod objects;
+mod rules;
 mod scans;
 mod sql;
 mod standing;
+mod stops;

@@ -80,7 +80,7 @@ const QUERIES: [&str; 14] = [
     "SELECT customer_id, needs FROM customers WHERE txn_30d >= 3 AND spend_365d < 900.5 ORDER BY 1",
     "SELECT count(*) FROM customers WHERE last_txn_at > '2024-10-20T12:00:00Z'",
     "SELECT count(*), sum(spend_365d), min(first_seen_on) FROM customers",
-    "SELECT * FROM customers WHERE customer_id = 'C00007'",
+    "SELECT * FROM customers WHERE customer_id = 'C0000007'",
     "SELECT * FROM customers WHERE customer_id = 'nobody'",
     "SELECT customer_id FROM customers WHERE value_tier_since >= DATE '2024-10-10' ORDER BY 1",
     "SELECT value_tier, count(*) FROM customers GROUP BY 1 ORDER BY 1",
@@ -125,6 +125,16 @@ async fn scans_answer_as_all_rows_would() {
         let rows = ask(&statement, &format!("SELECT * FROM {view}")).await;
         assert!(rows.iter().any(|batch| batch.num_rows() > 0), "{view}");
     }
+    // Judged at the gateway on the same figures as by the engine.
+    let exits = "SELECT count(*) FROM customer_needs WHERE nearest_exit IS NULL OR abs(score - \
+        CAST(split_part(split_part(nearest_exit, '\"value\":', 2), ',', 1) AS DOUBLE)) > 0.000001";
+    assert_eq!(number(&statement, exits).await, 0);
+    let sized =
+        "SELECT count(*) FROM ops.partitions WHERE state_bytes > 10000 AND lag_seconds >= 0";
+    assert_eq!(number(&statement, sized).await, 4);
+    let (seen, lag) = (statement.positions(), ask(&statement, "SELECT * FROM as_of_lag()").await);
+    let positions = lag[0].column(1).as_primitive::<Int64Type>().values();
+    assert_eq!(*positions, *seen.into_values().collect::<Vec<_>>());
     drop(statement);
     let started = now();
     while engines.iter().any(|engine| engine.desk.pins() > 0) {

@@ -1,84 +1,17 @@
 //! `cardlens sql` as people and scripts use it: the binary, a gateway, engines that work.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use cardlens_tests::live::{binary, now, pause};
-use cardlens_tests::readers::{Engine, Gateway, Stage, records};
+use cardlens_tests::asked::{Place, said};
+use cardlens_tests::live::{now, pause};
+use cardlens_tests::readers::records;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-/// Engines with customers, everything read; the log keeps them at work.
-struct Place {
-    gateway: Gateway,
-    engines: [Engine; 2],
-    _stage: Stage,
-}
-
-impl Place {
-    fn new(password: Option<&str>) -> Self {
-        let stage = Stage::new(4);
-        records(11, 200, 3_000).iter().for_each(|record| stage.append(record));
-        let engines = [Engine::start(&stage, "one"), Engine::start(&stage, "two")];
-        stage.log.assign(&[&[0, 1], &[2, 3]]);
-        let started = now();
-        while stage.log.lag() > 0 {
-            assert!(started.elapsed() < Duration::from_secs(60), "the log is not read");
-            pause(Duration::from_millis(5));
-        }
-        let place = Self { gateway: Gateway::start(&engines, password), engines, _stage: stage };
-        let running = "SELECT count(*) FROM ops.partitions WHERE state = 'running'";
-        // Without a name nobody can ask whether they are.
-        while password.is_none() && !text(&place.sql(&[running], None).stdout).contains(" 4\n") {
-            assert!(started.elapsed() < Duration::from_secs(60), "the engines are not ready");
-        }
-        place
-    }
-
-    fn start(&self, words: &[&str]) -> Child {
-        let mut command = Command::new(binary());
-        command
-            .env_clear()
-            .env("CARDLENS_SQL", self.gateway.address())
-            .arg("sql")
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    fn sql(&self, words: &[&str], input: Option<&str>) -> Output {
-        let mut child = self.start(words);
-        let mut stdin = child.stdin.take().unwrap();
-        // It may have ended without reading.
-        drop(stdin.write_all(input.unwrap_or_default().as_bytes()));
-        drop(stdin);
-        child.wait_with_output().unwrap()
-    }
-
-    #[track_caller]
-    fn answer(&self, words: &[&str], input: Option<&str>) -> String {
-        let output = self.sql(words, input);
-        let error = text(&output.stderr);
-        assert!(output.status.success() && error.is_empty(), "{words:?}: {error}");
-        text(&output.stdout)
-    }
-
-    #[track_caller]
-    fn refused(&self, words: &[&str], code: i32, message: &str) -> String {
-        let output = self.sql(words, None);
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
-        assert!(error.starts_with("failed to ") && error.contains(message), "{words:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+fn place(password: Option<&str>) -> Place {
+    Place::new(&records(11, 200, 3_000), password)
 }
 
 const SOME: &str = "SELECT customer_id, spend_365d, last_txn_at, first_seen_on, needs, \
@@ -86,7 +19,7 @@ const SOME: &str = "SELECT customer_id, spend_365d, last_txn_at, first_seen_on, 
 
 #[test]
 fn results_in_every_form() {
-    let place = Place::new(None);
+    let place = place(None);
     let csv = place.answer(&["-f", "csv", SOME], None);
     let lines: Vec<&str> = csv.lines().collect();
     let header = "customer_id,spend_365d,last_txn_at,first_seen_on,needs,nothing";
@@ -125,14 +58,14 @@ fn results_in_every_form() {
 
 #[test]
 fn failures_say_what_and_of_which_kind() {
-    let place = Place::new(None);
+    let place = place(None);
     place.refused(&["SELECT spent FROM customers"], 65, "spent");
     place.refused(&["DELETE FROM customers"], 65, "[");
     place.refused(&["--at", "127.0.0.1:1", "SELECT 1"], 69, "reach the gateway at `127.0.0.1:1`");
     place.refused(&[" ; "], 64, "there is no statement");
     place.refused(&["-f", "parquet", "SELECT 1; SELECT 2"], 64, "holds one result");
     let output = place.sql(&["-f", "parquet", "-"], Some("SELECT 1; SELECT 2"));
-    assert_eq!(output.status.code(), Some(64), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(64), "{}", said(&output.stderr));
     place.refused(&["--password-file", "none", "--user", "u", "SELECT 1"], 78, "none");
     let first = place.refused(&["-f", "csv", "SELECT 1 AS n; nonsense; SELECT 2 AS n"], 65, "");
     assert_eq!(first, "n\n1\n", "the first that fails is the last");
@@ -140,13 +73,13 @@ fn failures_say_what_and_of_which_kind() {
 
 #[test]
 fn a_partition_that_cannot_be_read_is_an_error_or_a_stated_gap() {
-    let mut place = Place::new(None);
+    let mut place = place(None);
     let count = "SELECT count(*) AS n FROM customers";
     let all: u64 = place.answer(&["-f", "csv", count], None)[2..].trim().parse().unwrap();
     place.engines[1].hang_up();
     place.refused(&[count], 69, "cannot be reached");
     let output = place.sql(&["-f", "csv", "--partial", count], None);
-    let (some, told) = (text(&output.stdout), text(&output.stderr));
+    let (some, told) = (said(&output.stdout), said(&output.stderr));
     let some: u64 = some[2..].trim().parse().unwrap();
     assert!(output.status.success() && some > 0 && some < all, "{some} of {all}: {told}");
     assert_eq!(told.matches("left out: ").count(), 2, "{told}");
@@ -154,7 +87,7 @@ fn a_partition_that_cannot_be_read_is_an_error_or_a_stated_gap() {
 
 #[test]
 fn names_and_passwords() {
-    let place = Place::new(Some("s3cret"));
+    let place = place(Some("s3cret"));
     let path = std::env::temp_dir().join(format!("cardlens-it-{}.secret", std::process::id()));
     std::fs::write(&path, "s3cret\n").unwrap();
     let file = path.to_str().unwrap();
@@ -167,7 +100,7 @@ fn names_and_passwords() {
 
 #[test]
 fn ctrl_c_ends_a_statement_at_the_gateway_too() {
-    let place = Place::new(None);
+    let place = place(None);
     // There are few axes, so these are far more rows than anybody waits for.
     let slow = "SELECT count(*) FROM segment_changes a JOIN segment_changes b ON a.axis = b.axis \
         JOIN segment_changes c ON a.axis = c.axis JOIN segment_changes d ON a.axis = d.axis";
@@ -177,10 +110,11 @@ fn ctrl_c_ends_a_statement_at_the_gateway_too() {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("cancelled"));
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output.stderr));
+    assert!(said(&output.stderr).contains("cancelled"));
     // One statement runs at a time: this one has its turn because the other is gone.
     let started = now();
-    place.answer(&["SELECT count(*) FROM customers"], None);
+    let counted = place.answer(&["SELECT count(*) FROM customers"], None);
+    assert!(counted.ends_with("(1 row)\n"), "{counted}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }

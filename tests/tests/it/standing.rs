@@ -2,54 +2,57 @@
 //! turns.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cardlens::generator::Generator;
 use cardlens_engine::{
-    Bounds, Clock, Committed, Deployment, EachPublished, Error, Fault, Health, LogSink, LogSource,
-    News, Polled, Source, Topic, Worker,
+    Bounds, Committed, Deployment, EachPublished, Error, Fault, Health, LogSink, LogSource,
+    Metrics, News, Polled, Source, Topic, Worker,
 };
-use cardlens_model::{Day, PartitionId, Position, Record};
+use cardlens_model::{Headers, PartitionId, Position, Record};
 use cardlens_tests::backtest::default_rules;
-use cardlens_tests::sim::Sim;
+use cardlens_tests::sim::{Sim, Turned, records};
 
 const HERE: PartitionId = PartitionId(0);
 
-#[derive(Clone, Default)]
-struct Turned(Arc<AtomicU64>);
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-impl Turned {
-    fn turn(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::Relaxed);
+/// The headers of every record.
+struct Traced;
+
+impl Headers for Traced {
+    fn to_vec(&self) -> Vec<(String, Vec<u8>)> {
+        vec![("traceparent".to_owned(), TRACE.as_bytes().to_vec())]
     }
 }
 
-impl Clock for Turned {
-    fn now_ms(&self) -> i64 {
-        1_780_000_000_000
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// The log, with positions beyond its records that hold none, as markers of transactions do; and
-/// with records that are there and do not come.
+/// The log, with headers; with positions beyond its records that hold none, as markers of
+/// transactions do, or that hold what is not decided; and with records that are there and do not
+/// come.
 struct Odd {
     log: LogSource,
-    beyond: Arc<AtomicI64>,
+    markers: Arc<AtomicI64>,
+    undecided: Arc<AtomicI64>,
     withholds: Arc<AtomicI64>,
 }
 
 impl Source for Odd {
+    fn partitions(&mut self) -> Option<u32> {
+        self.log.partitions()
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Polled<'_>, Error> {
         if self.withholds.load(Ordering::Relaxed) > 0 {
             return Ok(Polled::Idle);
         }
-        self.log.poll(wait)
+        Ok(match self.log.poll(wait)? {
+            Polled::Records { partition, records, next } => {
+                let traced = records.into_iter().map(|it| Record { headers: &Traced, ..it });
+                Polled::Records { partition, records: traced.collect(), next }
+            }
+            polled => polled,
+        })
     }
 
     fn committed(&mut self, partition: PartitionId) -> Result<Option<Committed>, Error> {
@@ -57,8 +60,16 @@ impl Source for Odd {
     }
 
     fn bounds(&mut self, partition: PartitionId) -> Result<Bounds, Error> {
-        let Bounds { low, high } = self.log.bounds(partition)?;
-        Ok(Bounds { low, high: Position(high.0 + self.beyond.load(Ordering::Relaxed)) })
+        let Bounds { low, high, .. } = self.log.bounds(partition)?;
+        let stable = Position(high.0 + self.markers.load(Ordering::Relaxed));
+        let high = Position(stable.0 + self.undecided.load(Ordering::Relaxed));
+        Ok(Bounds { low, high, stable })
+    }
+
+    fn reached(&mut self, partition: PartitionId) -> Option<Position> {
+        let markers = self.markers.load(Ordering::Relaxed);
+        let high = self.log.bounds(partition).ok()?.high;
+        (markers > 0).then_some(Position(high.0 + markers))
     }
 
     fn replay(
@@ -109,26 +120,27 @@ struct Bench {
     sim: Sim,
     clock: Turned,
     news: Arc<Mutex<Vec<News>>>,
-    beyond: Arc<AtomicI64>,
+    markers: Arc<AtomicI64>,
+    undecided: Arc<AtomicI64>,
     withholds: Arc<AtomicI64>,
+    metrics: Metrics,
     worker: Worker<Odd, LogSink>,
 }
 
 impl Bench {
     fn new(store: &Path, memory_limit: Option<u64>) -> Self {
-        let records: Vec<_> = Generator::new(3, 50, Day(20_000))
-            .take(2_000)
-            .map(|record| {
-                let text = |bytes| String::from_utf8(bytes).unwrap();
-                (text(record.key), text(record.json))
-            })
-            .collect();
-        let sim = Sim::new(Deployment::new(default_rules()), 1, &records);
+        let sim = Sim::new(Deployment::new(default_rules()), 1, &records(3, 50, 2_000));
         let (clock, news) = (Turned::default(), Arc::<Mutex<Vec<News>>>::default());
-        let (beyond, withholds) = (Arc::<AtomicI64>::default(), Arc::<AtomicI64>::default());
+        let [markers, undecided, withholds]: [Arc<AtomicI64>; 3] = Default::default();
         let (log, sink) = sim.log.join();
-        let source = Odd { log, beyond: Arc::clone(&beyond), withholds: Arc::clone(&withholds) };
+        let source = Odd {
+            log,
+            markers: Arc::clone(&markers),
+            undecided: Arc::clone(&undecided),
+            withholds: Arc::clone(&withholds),
+        };
         let mut setup = sim.setup(store);
+        let metrics = setup.metrics.clone();
         setup.clock = Box::new(clock.clone());
         setup.pace.memory_limit = memory_limit;
         setup.pace.commit_interval = Duration::from_millis(500);
@@ -136,7 +148,7 @@ impl Bench {
         let heard = Arc::clone(&news);
         setup.health = Box::new(move |news| heard.lock().unwrap().push(news));
         let worker = Worker::new(source, sink, setup);
-        Self { sim, clock, news, beyond, withholds, worker }
+        Self { sim, clock, news, markers, undecided, withholds, metrics, worker }
     }
 
     /// Steps with that many seconds between; returns what was said.
@@ -146,6 +158,17 @@ impl Bench {
             self.clock.turn(seconds);
         }
         std::mem::take(&mut *self.news.lock().unwrap())
+    }
+
+    /// Lag in records and seconds, and for how long something has been undecided.
+    fn lag(&self) -> (i64, f64, f64) {
+        let labels = ["card.transactions", "0"];
+        let seconds = &self.metrics.partition_lag_seconds;
+        (
+            self.metrics.partition_lag_records.with_label_values(&labels).get(),
+            seconds.with_label_values(&labels).get(),
+            self.metrics.lso_stall_seconds.with_label_values(&labels).get(),
+        )
     }
 
     fn start(&mut self) {
@@ -210,8 +233,47 @@ fn positions_without_a_record_are_nothing_to_take() {
     bench.start();
     bench.steps(30, 1);
     assert_eq!(bench.sim.log.lag(), 0);
-    bench.beyond.store(1, Ordering::Relaxed);
+    bench.markers.store(1, Ordering::Relaxed);
     assert_eq!(bench.steps(60, 10), []);
+    assert_eq!(bench.lag(), (0, 0.0, 0.0));
+}
+
+#[test]
+fn what_is_not_decided_is_nothing_to_take_and_shows() {
+    let store = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(store.path(), None);
+    bench.start();
+    bench.steps(30, 1);
+    bench.undecided.store(3, Ordering::Relaxed);
+    assert_eq!(bench.steps(13, 10), [], "which is no stall");
+    let (records, age, stall) = bench.lag();
+    assert!(records == 3 && age > 0.0 && (110.0..=130.0).contains(&stall), "{:?}", bench.lag());
+    // One transaction has ended, and another is open.
+    bench.markers.store(1, Ordering::Relaxed);
+    bench.steps(2, 1);
+    assert!(bench.lag().2 < 10.0, "{:?}", bench.lag());
+    bench.undecided.store(0, Ordering::Relaxed);
+    bench.steps(2, 10);
+    assert_eq!(bench.lag(), (0, 0.0, 0.0));
+}
+
+#[test]
+fn changes_carry_the_trace_of_the_record_that_tipped_them() {
+    let store = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(store.path(), None);
+    bench.start();
+    bench.steps(40, 1);
+    let (mut traced, mut others) = (0, 0);
+    for change in bench.sim.log.read(Topic::Changes) {
+        let headers = change.headers.iter().filter(|(name, _)| name.ends_with("traceparent"));
+        let found: Vec<_> = headers.map(|(name, value)| (name.as_str(), &value[..])).collect();
+        let tipped = change.headers.iter().any(|(name, _)| name == "ce_causationid");
+        let trace = TRACE.as_bytes();
+        let expected = [("traceparent", trace), ("ce_traceparent", trace)];
+        assert_eq!(found, if tipped { &expected[..] } else { &[] });
+        (traced, others) = (traced + usize::from(tipped), others + usize::from(!tipped));
+    }
+    assert!(traced > 50 && others > 10, "{traced} and {others}");
 }
 
 #[test]
@@ -233,6 +295,35 @@ fn too_much_state_stops_the_intake_until_partitions_leave() {
 }
 
 #[test]
+fn who_does_not_get_what_is_there_is_not_idle() {
+    let store = tempfile::tempdir().unwrap();
+    let sim = Sim::new(Deployment::new(default_rules()), 2, &records(3, 50, 4_000));
+    sim.log.set_run_max(50);
+    let (clock, withholds) = (Turned::default(), Arc::<AtomicI64>::default());
+    let setup = || {
+        let mut setup = sim.setup(store.path());
+        setup.clock = Box::new(clock.clone());
+        setup.pace.idle_after = Some(Duration::from_secs(20));
+        setup
+    };
+    let (log, sink) = sim.log.join();
+    let mut active = Worker::new(log, sink, setup());
+    let (log, sink) = sim.log.join();
+    let (markers, undecided) = (Arc::default(), Arc::default());
+    let source = Odd { log, markers, undecided, withholds: Arc::clone(&withholds) };
+    let mut other = Worker::new(source, sink, setup());
+    sim.log.assign(&[&[0], &[1]]);
+    for step in 0..30 {
+        active.step().unwrap();
+        other.step().unwrap();
+        withholds.store(i64::from(step >= 5), Ordering::Relaxed);
+        clock.turn(10);
+    }
+    assert!((1_000..3_000).contains(&sim.log.lag()), "{}", sim.log.lag());
+    assert!(sim.log.read(Topic::Decisions).is_empty(), "its records would be late");
+}
+
+#[test]
 fn a_partition_that_stops_takes_along_what_is_not_committed() {
     let store = tempfile::tempdir().unwrap();
     let mut bench = Bench::new(store.path(), None);
@@ -240,8 +331,13 @@ fn a_partition_that_stops_takes_along_what_is_not_committed() {
     // Records are taken and nothing is committed while the clock stands.
     bench.steps(5, 0);
     bench.sim.log.truncate_before(HERE, Position(1_900));
+    let labels = ["card.transactions", "0"];
+    let gap = bench.metrics.input_gap_records.with_label_values(&labels);
+    assert_eq!(gap.get(), 0);
     let said = bench.steps(2, 0);
     assert!(matches!(said[..], [News::Partition(HERE, Some(Health::Stopped(_)))]), "{said:?}");
+    let gap = bench.metrics.input_gap_records.with_label_values(&labels).get();
+    assert!((1_000..1_900).contains(&gap), "{gap}");
     bench.steps(5, 10);
     for topic in Topic::ALL {
         let outputs = bench.sim.log.read(topic);

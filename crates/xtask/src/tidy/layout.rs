@@ -41,7 +41,7 @@ fn goldens(tree: &Tree, findings: &mut Vec<Finding>) {
         for name in ["in.jsonl", "out.jsonl"] {
             let path = format!("{GOLDEN}{case}/{name}");
             if tree.get(&path).is_none() {
-                let advice = "missing: a case is in.jsonl, rules/ and out.jsonl (UPDATE_GOLDEN=1)";
+                let advice = "missing: a case is in.jsonl and out.jsonl (UPDATE_GOLDEN=1)";
                 findings.push(Finding::new(&path, 1, advice));
             }
         }

@@ -1,11 +1,13 @@
 //! The least worker that keeps the rules of the seams: it answers each record with one change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cardlens_engine::{
-    Clock as _, Error, Outputs, Polled, Progress, Sink as _, Source as _, SystemClock, Topic,
+    Clock as _, Error, Metrics, Outputs, Polled, Progress, Sink as _, Source as _, SystemClock,
+    Topic,
 };
 use cardlens_kafka::{KafkaConfig, KafkaSink, KafkaSource, Topics};
 use cardlens_model::{PartitionId, Position};
@@ -49,15 +51,21 @@ pub fn records(from: usize, count: usize, partitions: i32) -> Vec<Written> {
         .collect()
 }
 
+/// Metrics of their own.
+fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).unwrap()
+}
+
 /// Joins.
-pub fn connect(config: &KafkaConfig) -> Result<(KafkaSource, KafkaSink)> {
-    Ok(cardlens_kafka::connect(config)?)
+pub fn connect(config: &KafkaConfig) -> Result<(KafkaSource, KafkaSink), Error> {
+    cardlens_kafka::connect(config, &Arc::default(), &metrics())
 }
 
 /// The worker.
 pub struct Echo {
     pub source: KafkaSource,
     pub sink: KafkaSink,
+    pub metrics: Metrics,
     /// Where each partition stands.
     pub at: BTreeMap<PartitionId, Position>,
     pub outputs: Outputs,
@@ -70,9 +78,15 @@ pub struct Echo {
 
 impl Echo {
     pub fn new(config: &KafkaConfig) -> Result<Self> {
-        let (source, sink) = connect(config)?;
+        let metrics = metrics();
+        let (source, sink) = cardlens_kafka::connect(config, &Arc::default(), &metrics)?;
         let (at, outputs, waiting) = (BTreeMap::new(), Outputs::default(), Vec::new());
-        Ok(Self { source, sink, at, outputs, waiting, taken: 0, revoked: 0 })
+        Ok(Self { source, sink, metrics, at, outputs, waiting, taken: 0, revoked: 0 })
+    }
+
+    /// How many producers were replaced because a request was not answered.
+    pub fn rebuilt_retried(&self) -> u64 {
+        self.metrics.producer_rebuilds.with_label_values(&["retried"]).get()
     }
 
     /// One call of the source, and a commit whenever there is nothing to read.

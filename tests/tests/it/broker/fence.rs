@@ -31,7 +31,7 @@ fn an_older_owner_gives_way() -> Result<()> {
     stale.push(Topic::Changes, PartitionId(0), None, Some(b"stale"));
     let error = zombie.sink.commit(&stale, &zombie.progress()).unwrap_err();
     ensure!(matches!(error, Error::Fenced { .. }), "{error:?}");
-    assert_eq!(zombie.sink.counters().fenced.load(Ordering::Relaxed), 1);
+    assert_eq!(zombie.metrics.transactions.with_label_values(&["fenced"]).get(), 1);
     drop(zombie);
 
     owner.take(200)?;

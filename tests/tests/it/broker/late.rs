@@ -2,7 +2,6 @@
 //!
 //! Without a fence it decides that one; the control shows that the recipe does what it says.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -136,7 +135,7 @@ fn check(delay: Delay) -> Result<()> {
         let committed = echo.source.committed(p0)?.context("nothing committed")?;
         assert_eq!(committed.position, Position(2 * round + 2));
     }
-    let rebuilt = echo.sink.counters().rebuilt_retried.load(Ordering::Relaxed);
+    let rebuilt = echo.rebuilt_retried();
     assert_eq!(i64::try_from(rebuilt)?, rounds, "one new producer for each unanswered request");
     let expected: Vec<_> = (1..=2 * rounds).map(|n| n.to_string()).collect();
     assert_eq!(values(&broker)?, expected);

@@ -9,4 +9,4 @@ mod recovery;
 mod seam;
 mod topics;
 
-pub use echo::{Echo, config, records};
+pub use echo::{Echo, config, connect, records};

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use cardlens_engine::{
     Broken, Clock as _, Error, Outputs, Polled, Sink as _, Source as _, SystemClock, Topic,
 };
-use cardlens_kafka::{KafkaSource, connect};
+use cardlens_kafka::KafkaSource;
 use cardlens_model::{PartitionId, Position};
 use cardlens_tests::broker::{Broker, Written, send};
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::{Echo, config, records};
+use super::{Echo, config, connect, records};
 
 const WAIT: Duration = Duration::from_secs(30);
 const P0: PartitionId = PartitionId(0);
@@ -100,6 +100,43 @@ fn recovery_reads_to_the_high_watermark() -> Result<()> {
     let clock = SystemClock::new();
     assert_eq!(published(&mut echo.source)?, read);
     assert!(clock.elapsed() < Duration::from_secs(1), "without a reason to wait it is quick");
+    Ok(())
+}
+
+#[test]
+fn markers_are_passed_and_open_transactions_are_not() -> Result<()> {
+    let broker = Broker::start()?;
+    broker.create_topic("cards", 1, &[])?;
+    let feed = transactional(&broker)?;
+    let write = |count: usize| -> Result<()> {
+        feed.begin_transaction()?;
+        records(0, count, 1).iter().try_for_each(|record| send(&feed, "cards", record))?;
+        Ok(feed.flush(WAIT)?)
+    };
+    write(10)?;
+    feed.commit_transaction(WAIT)?;
+    let mut echo = Echo::new(&config(&broker, "a"))?;
+    echo.take(10)?;
+    let reach = |echo: &mut Echo, end: i64| -> Result<()> {
+        let clock = SystemClock::new();
+        while echo.source.reached(P0) != Some(Position(end)) {
+            ensure!(clock.elapsed() < WAIT, "{:?}, not {end}", echo.source.reached(P0));
+            echo.step()?;
+        }
+        let bounds = echo.source.bounds(P0)?;
+        assert_eq!((bounds.stable, bounds.high), (Position(end), Position(end)));
+        Ok(())
+    };
+    reach(&mut echo, 11)?;
+    write(1)?;
+    let bounds = echo.source.bounds(P0)?;
+    assert_eq!((bounds.stable, bounds.high), (Position(11), Position(12)), "it is open");
+    feed.commit_transaction(WAIT)?;
+    echo.take(11)?;
+    reach(&mut echo, 13)?;
+    let committed = echo.source.committed(P0)?.unwrap();
+    assert_eq!((committed.position, committed.metadata.as_str()), (Position(12), "mark=12"));
+    assert_eq!(echo.source.all_committed()?, [(P0, committed)]);
     Ok(())
 }
 

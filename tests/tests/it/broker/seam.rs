@@ -37,7 +37,7 @@ fn one_worker_answers_once() -> Result<()> {
     let committed = echo.source.committed(PartitionId(1))?.unwrap();
     assert_eq!(committed.position, Position(1_000));
     assert_eq!(committed.metadata, "mark=1000");
-    assert_eq!(echo.sink.counters().rebuilt_retried.load(Ordering::Relaxed), 0, "no false doubt");
+    assert_eq!(echo.rebuilt_retried(), 0, "no false doubt");
     echo.source.close();
     drop(echo);
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cardlens_engine::{Action, Clock as _, SystemClock};
-use cardlens_kafka::{Health, KafkaConfig, Prepared, connect, prepare};
+use cardlens_kafka::{Health, KafkaConfig, Prepared, prepare};
 use cardlens_tests::broker::{Broker, free_ports};
 
-use super::config;
+use super::{config, connect};
 
 fn problem(config: &KafkaConfig) -> String {
     let error = prepare(config, &Arc::new(Health::default())).unwrap_err();
