@@ -11,6 +11,7 @@ mod decode;
 mod deployment;
 mod error;
 pub mod files;
+mod forgotten;
 pub mod history;
 pub mod journal;
 mod log;

@@ -4,6 +4,7 @@
 //! input up to it and on the decisions recorded, never on how the input was cut into runs or the
 //! sweep into slices; a day closes only when everybody has been brought to the one before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use cardlens_wire::{Decision, DecisionKind};
 
 use crate::chain::Chain;
 use crate::decode::Decoding;
+use crate::forgotten::Forgotten;
 use crate::history::{History, NamedChange, Past, Standing};
 use crate::metrics::Metrics;
 use crate::progress::Mark;
@@ -69,6 +71,10 @@ pub(crate) struct Partition {
     pub(crate) rows: Rows,
     judged: Judged,
     moves: Vec<Move>,
+    /// Segments that the rules no longer have, by slot, until they are told of, and those of the
+    /// row under way.
+    forgotten: BTreeMap<u32, Vec<Forgotten>>,
+    gone: Vec<Forgotten>,
     tally: Tally,
     /// Customers by segment, since it was restored.
     pub(crate) census: Census,
@@ -106,6 +112,8 @@ impl Partition {
             rows,
             judged: Judged::default(),
             moves: Vec::new(),
+            forgotten: BTreeMap::new(),
+            gone: Vec::new(),
             tally: Tally::default(),
             census: Census::default(),
             dirty: Dirty::default(),
@@ -352,7 +360,9 @@ impl Partition {
                 day_closed: matches!(point.origin, Origin::DayClose(_)),
             };
             self.dirty.mark(point.slot.0);
-            if self.standings.observe(seen, &self.judged, &mut self.moves) {
+            let moved = self.standings.observe(seen, &self.judged, &mut self.moves);
+            self.recall(point.slot);
+            if moved || !self.gone.is_empty() {
                 self.publish(point, row, (&columns, records, cause), publisher)?;
             }
             self.profile(point, row);
@@ -410,17 +420,30 @@ impl Partition {
         // Without an open day there are withheld records alone.
         let day = self.table.open_day().unwrap_or(point.as_of);
         let (mut recent, mut named) = (Vec::new(), Vec::new());
+        let place = (day, position, publisher.now_ms);
         for moved in &self.moves {
             let tip = Tip { cause: cause_of(moved, tip.cause), ..tip };
-            let change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
+            let mut change = lens.assemble(moved, &tip, columns, &self.judged).map_err(judging)?;
+            self.gone.iter().for_each(|gone| gone.precede(&mut change));
             publisher.change(self.id, &change, position, record);
             if self.recent.wanted() || self.past.is_some() {
-                let place = (day, position, publisher.now_ms);
-                let row = ChangeRow::new((moved, &tip), &change, place);
+                let row = ChangeRow::new(moved.slot, (moved.from, moved.to), &change, place);
                 if self.past.is_some() {
                     named.push(NamedChange::new(row.clone(), &change));
                 }
                 recent.push(row);
+            }
+        }
+        let now = self.standings.placement(point.slot.0);
+        for gone in self.gone.iter().filter(|gone| gone.sequence.is_some()) {
+            let figures = (point.as_of, self.judged.margin(row));
+            let change = gone.left(lens, &tip, now, figures);
+            publisher.change(self.id, &change, position, record);
+            let labels = [gone.axis.name(), &*gone.name, change.kind.name(), change.cause.name()];
+            self.metrics.segment_changes.with_label_values(&labels).inc();
+            if self.past.is_some() {
+                let row = ChangeRow::new(point.slot.0, (None, None), &change, place);
+                named.push(NamedChange::new(row, &change));
             }
         }
         let judged = Some((&self.judged, row));
@@ -474,8 +497,21 @@ impl Partition {
 
     /// Takes over where a customer was last published to stand.
     pub(crate) fn adopt(&mut self, slot: Slot, held: &Held<'_>) {
-        // Segments that the rules no longer know are forgotten: no judgement tells that they were left.
-        let _unknown = self.standings.adopt(slot.0, held, self.shared.lens.rules());
+        let rules = self.shared.lens.rules();
+        let forgotten = Forgotten::of(held, rules);
+        if !forgotten.is_empty() {
+            self.forgotten.insert(slot.0, forgotten);
+        }
+        self.standings.adopt(slot.0, held, rules);
+    }
+
+    /// What is to be told of a customer's segments that the rules no longer have.
+    fn recall(&mut self, slot: Slot) {
+        self.gone = self.forgotten.remove(&slot.0).unwrap_or_default();
+        let now = self.standings.placement(slot.0);
+        for gone in self.gone.iter_mut().filter(|gone| !gone.replaced(now)) {
+            gone.sequence = Some(self.standings.count_change(slot.0));
+        }
     }
 
     pub(crate) fn rules_version(&self) -> u32 {

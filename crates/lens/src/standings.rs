@@ -382,6 +382,14 @@ impl Standings {
         self.customers.get(slot as usize).map_or(0, |standing| u64::from(standing.sequence))
     }
 
+    /// Counts a change that no judgement makes, and says the customer's count with it.
+    pub fn count_change(&mut self, slot: u32) -> u64 {
+        self.changed.insert(slot as usize);
+        let standing = &mut self.customers[slot as usize];
+        standing.sequence += 1;
+        u64::from(standing.sequence)
+    }
+
     /// Where a customer stands on the value axis, or on that of the lifecycle.
     #[must_use]
     pub fn place_of(&self, slot: u32, axis: Axis) -> Place {

@@ -12,7 +12,7 @@ use cardlens_tests::backtest::default_rules;
 use cardlens_tests::sim::{Sim, Told, records, told};
 use cardlens_wire::{Decision, DecisionKind};
 use prometheus::{Registry, TextEncoder};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PARTITIONS: u32 = 2;
 
@@ -27,6 +27,15 @@ fn other_rules() -> RuleSet {
     change("rules.toml", "version = 1", "version = 2");
     change("eating_out.toml", "score >= 0.6 AND active_days_90d >= 10", ENTER);
     change("eating_out.toml", "confirm = \"7d\"", "confirm = \"0d\"");
+    RuleSet::parse(&files).unwrap()
+}
+
+/// The built-in rules without a need.
+fn fewer_rules(need: &str) -> RuleSet {
+    let mut files = RuleSet::default_files();
+    files.retain(|(name, _)| *name != format!("{need}.toml"));
+    let (_, text) = files.iter_mut().find(|(name, _)| name == "rules.toml").unwrap();
+    *text = text.replace("version = 1", "version = 2");
     RuleSet::parse(&files).unwrap()
 }
 
@@ -46,8 +55,8 @@ struct Adopted {
 }
 
 /// Takes half of the input under the first rules, loses what snapshots cover, and goes on under the
-/// others; the `crash`th commit of them is the last of its worker.
-fn adopt(crash: Option<usize>) -> Adopted {
+/// other ones; the `crash`th commit of them is the last of its worker.
+fn adopt(rules: RuleSet, crash: Option<usize>) -> Adopted {
     let store = tempfile::tempdir().unwrap();
     let made = records(9, 120, 8_000);
     let sim = Sim::new(Deployment::new(default_rules()), PARTITIONS, &made);
@@ -66,7 +75,7 @@ fn adopt(crash: Option<usize>) -> Adopted {
     let at: Vec<i64> = at.collect();
     at.iter().zip(0..).for_each(|(at, id)| sim.truncate(id, *at));
 
-    let deployment = Deployment::new(other_rules());
+    let deployment = Deployment::new(rules);
     let sim = Sim { shared: deployment.shared().unwrap(), deployment, ..sim };
     let mut commits = 0;
     sim.log.set_faults(move || {
@@ -118,7 +127,7 @@ fn member(sim: &Sim, store: &Path, others: usize) -> (Worker<LogSource, LogSink>
 
 #[test]
 fn another_rule_set_is_adopted_once() {
-    let expected = adopt(None);
+    let expected = adopt(other_rules(), None);
     let rules = other_rules();
     let adopted = |decision: &Decision| {
         let DecisionKind::RulesAdopted { version, digest } = &decision.what else { return None };
@@ -163,10 +172,52 @@ fn another_rule_set_is_adopted_once() {
     assert!(expected.metrics.lines().any(|line| line == gauge), "{gauge}");
 
     for crash in 1..8 {
-        let disturbed = adopt(Some(crash));
+        let disturbed = adopt(other_rules(), Some(crash));
         assert_eq!(disturbed.deaths, 1);
         assert_eq!(disturbed.told, expected.told, "crash at commit {crash}");
         let decisions: Vec<_> = disturbed.decisions.iter().filter_map(adopted).collect();
         assert_eq!(decisions, due, "crash at commit {crash}");
+    }
+}
+
+/// Who holds which need after some events, since when.
+fn holders(events: &[Value]) -> BTreeMap<&str, BTreeMap<&str, &Value>> {
+    let mut holders: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event["axis"] == "need") {
+        let held = holders.entry(event["segment"].as_str().unwrap()).or_default();
+        let customer = event["customer_id"].as_str().unwrap();
+        match event["change"].as_str().unwrap() {
+            "entered" => drop(held.insert(customer, &event["since"])),
+            _ => drop(held.remove(customer)),
+        }
+    }
+    holders
+}
+
+#[test]
+fn a_need_that_the_rules_no_longer_have_is_left() {
+    let same = adopt(default_rules(), None);
+    let holders = holders(&same.events[0]);
+    let (gone, held) = holders.iter().max_by_key(|(_, held)| held.len()).unwrap();
+    assert!(held.len() > 3, "{holders:?}");
+
+    let expected = adopt(fewer_rules(gone), None);
+    let mut left = BTreeMap::new();
+    for event in expected.events[1].iter().filter(|event| event["segment"] == *gone) {
+        let told = json!([event["change"], event["cause"], event["from"], event["to"]]);
+        assert_eq!(told, json!(["left", "rule_change", gone, null]), "{event}");
+        assert!(!event["now"]["needs"].as_array().unwrap().contains(&json!(gone)), "{event}");
+        left.insert(event["customer_id"].as_str().unwrap(), &event["previous_since"]);
+    }
+    assert_eq!(left, *held);
+    // What is published knows it no more, and the count of changes goes on.
+    expected.sim.check_published();
+    for current in expected.sim.log.read(Topic::Current) {
+        let (_, held) = cardlens_wire::parse_current(current.value.as_deref().unwrap()).unwrap();
+        assert!(held.needs.iter().all(|need| need.need != *gone));
+    }
+    for crash in 1..4 {
+        let disturbed = adopt(fewer_rules(gone), Some(crash));
+        assert_eq!(disturbed.told, expected.told, "crash at commit {crash}");
     }
 }

@@ -26,10 +26,11 @@ const IDLE: Duration = Duration::from_secs(300);
 const PIN_UNUSED: Duration = Duration::from_secs(60);
 /// A view is brought forward at most so often.
 const FRESH: Duration = Duration::from_millis(250);
-/// And so that each partition's takes at most one part in so many of the worker's time, unless a pin
-/// would be older than that.
+/// And so seldom that all that are read take at most one part in so many of the worker's time:
+/// readers are not in the way of ingest. Unless a pin would be older than that, which takes a million
+/// customers that all move within the minute.
 const SHARE: u32 = 10;
-const STALE: Duration = Duration::from_secs(10);
+const STALE: Duration = Duration::from_secs(60);
 /// Pins of all partitions.
 const PINS_MAX: usize = 4_096;
 /// Readers that wait for one partition.
@@ -381,19 +382,16 @@ impl Desk {
         let mut state = self.lock();
         state.expire(now);
         self.count_pins(&state);
-        let within = |at: Option<Duration>, span| {
-            at.is_some_and(|at: Duration| now.saturating_sub(at) <= span)
-        };
         let mut demands = BTreeMap::new();
         for (partition, place) in &mut state.places {
             place.waiting.retain(|waiting| !waiting.send.is_closed());
             let latest = place.latest.as_ref();
             let old = latest.is_none_or(|it| now.saturating_sub(it.made_at) >= place.fresh_for);
             let demand = Demand {
-                refresh: !place.waiting.is_empty() || within(place.read_at, ACTIVE) && old,
-                categories: within(place.categories_at, ACTIVE)
+                refresh: !place.waiting.is_empty() || within(place.read_at, now, ACTIVE) && old,
+                categories: within(place.categories_at, now, ACTIVE)
                     || place.waiting.iter().any(|waiting| waiting.categories),
-                idle: !within(place.read_at, IDLE),
+                idle: !within(place.read_at, now, IDLE),
             };
             demands.insert(*partition, demand);
         }
@@ -411,12 +409,15 @@ impl Desk {
 
     /// Hands a pin to whoever waits. It took the worker so long to make.
     pub(super) fn publish(&self, pinned: &Arc<Pinned>, took: Duration, view_bytes: usize) {
+        let now = self.0.clock.elapsed();
         let mut state = self.lock();
+        let read = |place: &&Place| place.latest.is_some() && within(place.read_at, now, ACTIVE);
+        let views = state.places.values().filter(read).count();
         let Some(place) = state.places.get_mut(&pinned.partition) else { return };
         place.seat.view_bytes = view_bytes;
         // The first time everybody is made, which says nothing of the next.
         let first = place.latest.is_none();
-        place.fresh_for = if first { FRESH } else { (took * SHARE).clamp(FRESH, STALE) };
+        place.fresh_for = if first { FRESH } else { fresh_for(took, views) };
         place.latest = Some(Arc::clone(pinned));
         let categories = pinned.has_categories();
         let (served, rest) = std::mem::take(&mut place.waiting)
@@ -432,6 +433,17 @@ impl Desk {
             place.forget(refusal);
         }
     }
+}
+
+/// Whether something was no longer ago than that.
+fn within(at: Option<Duration>, now: Duration, span: Duration) -> bool {
+    at.is_some_and(|at| now.saturating_sub(at) <= span)
+}
+
+/// How old a view may grow that took so long to bring forward, of so many that are read.
+pub(super) fn fresh_for(took: Duration, views: usize) -> Duration {
+    let views = u32::try_from(views).unwrap_or(u32::MAX).max(1);
+    took.saturating_mul(SHARE.saturating_mul(views)).clamp(FRESH, STALE)
 }
 
 impl Place {

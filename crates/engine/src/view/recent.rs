@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use cardlens_lens::{Move, Tip};
 use cardlens_model::{Axis, Cause, Change, ChangeKind, Day, Position};
 
 /// Changes of a piece.
@@ -47,8 +46,10 @@ pub struct ChangeRow {
 }
 
 impl ChangeRow {
+    /// A change of a customer, from a place to another, decided on a day and at a position.
     pub(crate) fn new(
-        (moved, tip): (&Move, &Tip<'_>),
+        slot: u32,
+        (from, to): (Option<u8>, Option<u8>),
         change: &Change<'_>,
         (day, position, now_ms): (Day, Position, i64),
     ) -> Self {
@@ -56,16 +57,16 @@ impl ChangeRow {
         cardlens_wire::evidence_value(&change.evidence, &mut evidence);
         Self {
             day,
-            slot: moved.slot,
-            axis: moved.axis,
-            kind: moved.kind,
-            cause: tip.cause,
-            from: moved.from,
-            to: moved.to,
-            sequence: moved.sequence,
-            since: moved.since.0,
-            previous_since: moved.previous_since.map(|day| day.0),
-            effective_at: tip.effective_at.0,
+            slot,
+            axis: change.axis,
+            kind: change.kind,
+            cause: change.cause,
+            from,
+            to,
+            sequence: change.sequence,
+            since: change.since.0,
+            previous_since: change.previous_since.map(|day| day.0),
+            effective_at: change.effective_at.0,
             changed_at: now_ms,
             position: position.0,
             rules_version: change.rules_version,

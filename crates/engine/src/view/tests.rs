@@ -17,6 +17,7 @@ use cardlens_lens::RuleSet;
 use cardlens_model::PartitionId;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::desk::fresh_for;
 use super::{Desk, Layout, NULL, Pinned, Refusal};
 use crate::files::write_tables;
 use crate::partition::Partition;
@@ -347,4 +348,13 @@ fn what_is_not_used_expires_and_what_moved_is_gone() {
     worker.step().unwrap();
     assert_eq!(desk.pinned(pin, partition, epoch).err(), Some(Refusal::Moved));
     assert!(!pinned.alive());
+}
+
+#[test]
+fn views_take_a_tenth_of_the_time_together() {
+    let ms = Duration::from_millis;
+    assert_eq!(fresh_for(ms(1), 1), ms(250));
+    assert_eq!(fresh_for(ms(300), 1), ms(3_000));
+    assert_eq!(fresh_for(ms(300), 4), ms(12_000), "four of these take 1.2 s in 12");
+    assert_eq!(fresh_for(ms(9_000), 4), ms(60_000), "but none is older than a minute");
 }

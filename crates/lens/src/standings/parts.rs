@@ -190,16 +190,14 @@ impl Standings {
         }
     }
 
-    /// Takes over where a customer was last published to stand; nothing is pending then. Returns
-    /// how many of its segments the rules no longer know.
-    pub fn adopt(&mut self, slot: u32, held: &Held<'_>, rules: &RuleSet) -> usize {
+    /// Takes over where a customer was last published to stand; nothing is pending then. Segments
+    /// that the rules no longer have are left out.
+    pub fn adopt(&mut self, slot: u32, held: &Held<'_>, rules: &RuleSet) {
         self.grow(slot as usize + 1);
         self.changed.insert(slot as usize);
-        let mut unknown = 0;
-        let mut place = |published: &Option<(Cow<'_, str>, Day)>, stages: &[Stage]| {
+        let place = |published: &Option<(Cow<'_, str>, Day)>, stages: &[Stage]| {
             let Some((name, since)) = published else { return Packed::pack(Place::default()) };
             let current = stages.iter().position(|stage| stage.name == *name);
-            unknown += usize::from(current.is_none());
             let current = current.and_then(|current| u8::try_from(current).ok());
             Packed::pack(Place { current, since: *since, pending: None })
         };
@@ -211,16 +209,12 @@ impl Standings {
             ..UNKNOWN
         };
         for published in &held.needs {
-            match rules.needs.iter().position(|need| need.name == published.need) {
-                Some(need) => {
-                    let since = published.since;
-                    let membership = Membership { held: true, since, pending: None };
-                    self.set_membership(slot, need, membership);
-                }
-                None => unknown += 1,
+            if let Some(need) = rules.needs.iter().position(|need| need.name == published.need) {
+                let since = published.since;
+                let membership = Membership { held: true, since, pending: None };
+                self.set_membership(slot, need, membership);
             }
         }
-        unknown
     }
 
     /// The same customers under other rules: what has kept its name is kept, with its days; what
