@@ -12,11 +12,15 @@ use super::{Bench, Outcome, Round, Run};
 use crate::measure::{Cost, Live, median, now};
 use crate::sides::{Attacked, Ingested, RECORDS, Stocked};
 
-/// Records that the peak is measured with, and most of a run on the clock.
-const RECORDS_MAX: u64 = 1_000_000;
-/// Length of a run on the clock.
+/// Records that the peak is measured with.
+const PEAK_RECORDS: u64 = 1_000_000;
+/// Most records of a run on the clock: they lie in memory before it.
+const RECORDS_MAX: u64 = 3_000_000;
+/// Length of a run on the clock beside scans: the views are brought forward several times.
+const SCANNED_S: u64 = 40;
+/// Length of one beside hostile statements.
 const SECONDS: u64 = 8;
-/// Rounds at most of scans: each takes half a minute.
+/// Rounds at most of scans: each takes two minutes.
 const ROUNDS: usize = 3;
 /// Readers count as present for 10 s after their last question, and the view is kept up to date.
 const LEAVE: Duration = Duration::from_secs(15);
@@ -32,12 +36,16 @@ struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// Measures what the worker takes at most; half of that is the rate.
     fn new(engine: &'a mut Live) -> Result<Self> {
-        let mut feed = Self { engine, day: 0, records: RECORDS_MAX, rate: u64::MAX };
+        let mut feed = Self { engine, day: 0, records: PEAK_RECORDS, rate: u64::MAX };
         let peak = feed.run()?;
         feed.rate = whole(per_second(&peak) / 2.0);
         ensure!(feed.rate > 100, "{} records a second are no rate to measure at", feed.rate);
-        feed.records = (feed.rate * SECONDS).min(RECORDS_MAX);
         Ok(feed)
+    }
+
+    /// Runs take so long from here on.
+    fn last(&mut self, seconds: u64) {
+        self.records = (self.rate * seconds).min(RECORDS_MAX);
     }
 
     fn run(&mut self) -> Result<Ingested> {
@@ -67,7 +75,9 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Outcome>> {
     let stock: Stocked = engine.answer()?;
     leave();
     let mut feed = Feed::new(&mut engine)?;
+    feed.last(SCANNED_S);
     let mut outcomes = scanned(bench, &stock, &mut feed)?;
+    feed.last(SECONDS);
     outcomes.push(attacked(&stock, &mut feed)?);
     std::fs::remove_dir_all(&directory)?;
     Ok(outcomes)
