@@ -53,7 +53,7 @@ fn state(criterion: &mut Criterion) {
     });
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
-            snapshot::decode(&snapshot, pipeline.shared.table.clone()).unwrap().customers()
+            snapshot::decode(&*snapshot, pipeline.shared.table.clone()).unwrap().customers()
         });
     });
     group.finish();

@@ -15,7 +15,7 @@ use cardlens_engine::files::{
 };
 use cardlens_engine::{Clock, Error, Metrics, Names, Pace, Sink, SystemClock, Worker, WorkerSetup};
 use cardlens_lens::RuleSet;
-use cardlens_model::Day;
+use cardlens_model::{Day, Reason};
 
 use crate::config::Config;
 use crate::wiring;
@@ -24,8 +24,10 @@ use crate::wiring;
 pub const UNFINISHED: &str = "unfinished";
 
 /// The files that a backtest writes.
-const RESULTS: [&str; 4] =
-    ["changes.jsonl", "rejected.jsonl", "customers.parquet", "windows.parquet"];
+const RESULTS: [&str; 4] = ["changes.jsonl", REJECTED, "customers.parquet", "windows.parquet"];
+
+/// The one of them that has the records that were rejected, each with its message.
+pub const REJECTED: &str = "rejected.jsonl";
 
 /// What to replay, and where to.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ pub struct Backtest {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Records read.
     pub records: u64,
@@ -51,6 +53,8 @@ pub struct Summary {
     pub changes: u64,
     /// Records rejected.
     pub rejected: u64,
+    /// How many for which reason, those of most first.
+    pub reasons: Vec<(Reason, u64)>,
     /// Time it took.
     pub took: Duration,
 }
@@ -73,7 +77,7 @@ impl Backtest {
             FileSink::create(&unfinished, places)
         })?;
         let mut meter = Meter::new(self.progress, replay.read.clone());
-        let ended = replay.to_end(stop, |elapsed, metrics| meter.show(elapsed, metrics));
+        let ended = replay.run(stop, |elapsed, metrics| meter.show(elapsed, metrics));
         meter.clear();
         ended?;
         write_tables(&replay.worker, &config.time.windows, self.as_of, &unfinished)?;
@@ -86,8 +90,33 @@ impl Backtest {
         let [changes, rejected] = replay.worker.sink().counts();
         let topic = config.input.topic.as_deref().unwrap_or("card.transactions");
         let records = replay.metrics.records_consumed.with_label_values(&[topic]).get();
-        Ok(Summary { records, changes, rejected, took: replay.clock.elapsed() })
+        let reasons = reasons(&replay.metrics, topic);
+        Ok(Summary { records, changes, rejected, reasons, took: replay.clock.elapsed() })
     }
+}
+
+impl Summary {
+    /// Whether there were records and none was accepted.
+    #[must_use]
+    pub fn nothing_accepted(&self) -> bool {
+        self.records > 0 && self.rejected == self.records
+    }
+
+    /// The reasons as `12 bad_type, 3 too_late`.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let each = self.reasons.iter().map(|(reason, count)| format!("{count} {}", reason.name()));
+        each.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn reasons(metrics: &Metrics, topic: &str) -> Vec<(Reason, u64)> {
+    let count =
+        |reason: Reason| metrics.records_rejected.with_label_values(&[topic, reason.name()]).get();
+    let counts = Reason::ALL.into_iter().map(|reason| (reason, count(reason)));
+    let mut counts: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
 }
 
 fn remove_results(folder: &Path) -> Result<(), Error> {
@@ -174,7 +203,7 @@ impl<K: Sink> Replay<K> {
     }
 
     /// Takes every record, and closes the days up to `as_of`.
-    pub(crate) fn to_end(
+    pub(crate) fn run(
         &mut self,
         stop: &AtomicBool,
         mut each: impl FnMut(Duration, &Metrics),

@@ -23,6 +23,7 @@ pub struct Cli {
 
 /// Log lines, on standard error.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Logging")]
 pub struct Logs {
     /// Format of log lines; otherwise that of the configuration
     #[arg(long, global = true, value_name = "FORMAT")]

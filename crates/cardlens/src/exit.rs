@@ -39,6 +39,7 @@ pub struct Failure {
     /// What was tried, as `load the configuration`.
     what: String,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     cause: Option<anyhow::Error>,
 }
 
@@ -46,25 +47,35 @@ impl Failure {
     /// Faults in configuration or rules.
     #[must_use]
     pub fn config(what: impl Into<String>, problems: Vec<Problem>) -> Self {
-        Self { code: Code::Config, what: what.into(), problems, cause: None }
+        Self::with(Code::Config, what, problems)
     }
 
     /// Faults in data.
     #[must_use]
     pub fn data(what: impl Into<String>, problems: Vec<Problem>) -> Self {
-        Self { code: Code::Data, what: what.into(), problems, cause: None }
+        Self::with(Code::Data, what, problems)
     }
 
     /// What was found not to be as it should.
     #[must_use]
     pub fn found(what: impl Into<String>, problems: Vec<Problem>) -> Self {
-        Self { code: Code::Failed, what: what.into(), problems, cause: None }
+        Self::with(Code::Failed, what, problems)
+    }
+
+    fn with(code: Code, what: impl Into<String>, problems: Vec<Problem>) -> Self {
+        Self { code, what: what.into(), problems, warnings: Vec::new(), cause: None }
     }
 
     /// One cause, with the code that says what kind it is of.
     #[must_use]
     pub fn of(code: Code, what: impl Into<String>, cause: impl Into<anyhow::Error>) -> Self {
-        Self { code, what: what.into(), problems: Vec::new(), cause: Some(cause.into()) }
+        Self { cause: Some(cause.into()), ..Self::with(code, what, Vec::new()) }
+    }
+
+    /// Adds what deserves a second look and made nothing fail.
+    #[must_use]
+    pub fn beside(self, warnings: Vec<Problem>) -> Self {
+        Self { warnings, ..self }
     }
 
     /// The exit code.
@@ -73,7 +84,8 @@ impl Failure {
         self.code
     }
 
-    /// Prints the failure, once, where nobody else will: each problem on its line.
+    /// Prints the failure, once, where nobody else will: each problem on its line, and warnings
+    /// after them.
     pub fn print(&self, to: &mut dyn Write) {
         let cause = self.cause.as_ref().map_or(String::new(), |cause| format!(": {cause:#}"));
         let mut text = format!("failed to {}{cause}\n", self.what);
@@ -82,6 +94,9 @@ impl Failure {
         }
         if self.problems.len() > 1 {
             text.push_str(&format!("{} problems\n", self.problems.len()));
+        }
+        for warning in &self.warnings {
+            text.push_str(&format!("  warning: {warning}\n"));
         }
         // If standard error is closed there is no one left to tell.
         drop(to.write_all(text.as_bytes()));
@@ -119,5 +134,8 @@ mod tests {
                         f.toml:3:2: unknown key `x`\n2 problems\n";
         assert_eq!(printed(&failure), expected);
         assert_eq!(failure.code() as u8, 78);
+        let failure = failure.beside(vec![problem(2)]);
+        let warned = format!("{expected}  warning: f.toml:2:2: unknown key `x`\n");
+        assert_eq!(printed(&failure), warned);
     }
 }

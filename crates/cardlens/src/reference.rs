@@ -45,8 +45,8 @@ fn config() -> String {
             let meaning = comment.join(" ").replace('|', "\\|");
             writeln!(page, "| `{key}` | {default} | {meaning} |").expect(NO_ERROR);
             comment.clear();
-        } else if line.starts_with('[') {
-            write!(page, "\n## `{line}`\n\n{}\n", comment.join(" ")).expect(NO_ERROR);
+        } else if bare.starts_with('[') && bare.ends_with(']') {
+            write!(page, "\n## `{bare}`\n\n{}\n", comment.join(" ")).expect(NO_ERROR);
             comment.clear();
             table_open = false;
         } else if let Some(text) = line.strip_prefix("# ") {
@@ -266,7 +266,9 @@ mod tests {
                 assert!(page.contains(&format!("| `{key}` |")), "{key}");
             }
         }
-        assert!(page.contains("## `[kafka.properties]`") && page.contains("## `[[input]]`"));
+        for table in ["[kafka.properties]", "[[input]]", "[[sql.role]]"] {
+            assert!(page.contains(&format!("\n## `{table}`\n")), "{table}");
+        }
         assert!(page.contains("| `commit_interval` | `\"100ms\"` | Longest a record waits"));
     }
 

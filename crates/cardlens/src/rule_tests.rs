@@ -103,7 +103,7 @@ fn standings(
         Ok(Heard { need, at, places, standings: BTreeMap::new(), rejected: None })
     };
     let mut replay = Replay::new(input, config, rules.clone(), sink).map_err(said)?;
-    replay.to_end(&AtomicBool::new(false), |_, _| {}).map_err(said)?;
+    replay.run(&AtomicBool::new(false), |_, _| {}).map_err(said)?;
     let heard = replay.worker.sink();
     if let Some(rejected) = &heard.rejected {
         return Err(rejected.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cardlens_engine::view::{Desk, Layout};
-use cardlens_engine::{Deployment, Metrics, Shared, SystemClock};
+use cardlens_engine::{Deployment, Error, Metrics, Shared, SystemClock};
 use cardlens_query::scan::{Endpoint, Setup, describe};
 
 /// Digits after the decimal point of a currency that has none of its own.
@@ -44,11 +44,12 @@ impl Scans {
     /// Listens and answers.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address cannot be had, which is [`Error::Unavailable`].
     pub fn start(address: &str, served: Served<'_>, metrics: &Metrics) -> anyhow::Result<Self> {
         let Served { deployment, shared, windows, .. } = served;
-        let listener = TcpListener::bind(address)
-            .with_context(|| format!("listen for scans at `{address}`"))?;
+        let listener = TcpListener::bind(address).map_err(|error| {
+            Error::caused(format!("listen on `{address}` (`scan.listen`)"), error)
+        })?;
         let layout = Layout::new(shared, windows)?;
         let exponent = exponent(&deployment.currency);
         let description = describe(deployment, shared, &layout, (windows, exponent));

@@ -32,8 +32,8 @@ pub fn validate(
     let purpose = if files.is_empty() { Purpose::Local } else { Purpose::Run };
     let mut found = Findings::default();
     let config = keep(Config::load(&files, environment, purpose), &mut found.problems);
-    // Rules are checked with the built-in configuration when the given one is wrong, so that all
-    // faults show at once.
+    // Rules that are named are checked with the built-in configuration when the given one is wrong,
+    // so that all faults show at once.
     let (config, own) = match (config, Config::builtin()) {
         (Some(config), _) => (config, true),
         (None, Ok(builtin)) => (builtin, false),
@@ -43,7 +43,9 @@ pub fn validate(
         }
     };
     let folder = arguments.rules.as_deref().or(config.service.rules.as_deref());
-    if let Some(rules) = keep(wiring::rule_set(folder), &mut found.problems) {
+    if (own || folder.is_some())
+        && let Some(rules) = keep(wiring::rule_set(folder), &mut found.problems)
+    {
         found.warnings.extend(rules.warnings(&config.privacy.withhold));
         found.problems.extend(rule_tests::faults(&rules));
         let (name, version) = (rules.name.clone(), rules.version);
@@ -95,6 +97,11 @@ fn doubts(config: &Config) -> Vec<Problem> {
         !at.starts_with("127.") && !at.starts_with("localhost:") && !at.starts_with("[::1]:")
     }) {
         doubt("`http.engine` is reachable for others: it has no TLS and no login".to_owned());
+    }
+    if config.sql.loopback_without_password && !config.sql.roles.is_empty() {
+        let message = "`sql.loopback_without_password` is a way around the roles: whoever is on \
+                       the gateway's machine sees everything";
+        doubt(message.to_owned());
     }
     doubts
 }

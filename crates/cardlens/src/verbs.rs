@@ -1,7 +1,7 @@
 //! From the command line to what it asks for, and back to an exit code.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,8 +133,12 @@ fn act_run(arguments: &cli::Run, logs: Logs, environment: Environment) -> Result
         .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
     let reported = health.clone();
     let report: run::Report = Arc::new(move |news| reported.hears(news));
-    let engine = run::Engine::new(config, deployment, shared, metrics, report)
-        .map_err(|error| Failure::of(Code::Config, "start", error))?;
+    let engine =
+        run::Engine::new(config, deployment, shared, metrics, report).map_err(|error| {
+            // What is of no kind of its own is in what the configuration names.
+            let code = Some(code_of(&error)).filter(|code| *code != Code::Failed);
+            Failure::of(code.unwrap_or(Code::Config), "start", error)
+        })?;
     let brokers = Arc::clone(&engine.broker_health);
     health.listens_to(move || brokers.last_error().map(|error| format!("kafka: {error}")));
     health.hears(News::Left);
@@ -267,13 +271,13 @@ fn act_gateway(
     };
     let stop = Stop::on_signals(config.shutdown_timeout)
         .map_err(|error| Failure::of(Code::Failed, "listen to signals", error))?;
-    tracing::info!(pgwire = config.sql.pgwire, flight = config.sql.flight, "serving SQL");
     let attended = arguments.attended;
     if attended {
         ends_with_input(&stop, config.shutdown_timeout)
             .map_err(|error| Failure::of(Code::Failed, "listen to standard input", error))?;
     }
     let ready = || {
+        tracing::info!(pgwire = config.sql.pgwire, flight = config.sql.flight, "serving SQL");
         if attended {
             // Whoever attends has gone, and this process is about to end.
             drop(say(&format!("{READY}\n")));
@@ -331,13 +335,27 @@ fn act_backtest(
             Failure::of(Code::Data, "run the backtest", error)
         }
     })?;
-    let backtest::Summary { records, changes, rejected, took } = summary;
-    let rate = u128::from(records) * 1_000 / took.as_millis().max(1);
-    let out = arguments.out.display();
-    say(&format!(
-        "{records} records in {:.1} s ({rate}/s): {changes} changes, {rejected} rejected, in {out}\n",
-        took.as_secs_f64()
-    ))
+    tell_backtest(&summary, &arguments.out)
+}
+
+fn tell_backtest(summary: &backtest::Summary, out: &Path) -> Result<(), Failure> {
+    let backtest::Summary { records, changes, rejected, took, .. } = summary;
+    let rate = u128::from(*records) * 1_000 / took.as_millis().max(1);
+    let mut text = format!(
+        "{records} records in {:.1} s ({rate}/s): {changes} changes, {rejected} rejected, in {}\n",
+        took.as_secs_f64(),
+        out.display()
+    );
+    let (why, file) = (summary.why(), out.join(backtest::REJECTED));
+    if *rejected > 0 {
+        text.push_str(&format!("rejected: {why}; each is in {}\n", file.display()));
+    }
+    say(&text)?;
+    if summary.nothing_accepted() {
+        let cause = anyhow::anyhow!("every record is rejected: {why}; see `{}`", file.display());
+        return Err(Failure::of(Code::Data, "use any record", cause));
+    }
+    Ok(())
 }
 
 fn act_eval(arguments: cli::Eval) -> Result<(), Failure> {
@@ -360,17 +378,22 @@ fn act_eval(arguments: cli::Eval) -> Result<(), Failure> {
 
 fn act_validate(arguments: &cli::Validate, environment: Environment) -> Result<(), Failure> {
     let found = validate::validate(arguments, environment);
-    let json = arguments.format == cli::Format::Json;
-    say(&if json { found.json(arguments.deny_warnings) + "\n" } else { found.text() })?;
-    if found.valid(arguments.deny_warnings) {
-        return Ok(());
+    let valid = found.valid(arguments.deny_warnings);
+    if arguments.format == cli::Format::Json {
+        say(&(found.json(arguments.deny_warnings) + "\n"))?;
+        // Those who read JSON have the problems already.
+        return if valid { Ok(()) } else { Err(Failure::config("validate", Vec::new())) };
     }
-    let mut problems = found.problems;
-    if problems.is_empty() {
-        problems = found.warnings;
+    if valid {
+        return say(&found.text());
     }
-    // Those who read JSON have them already.
-    Err(Failure::config("validate", if json { Vec::new() } else { problems }))
+    let validate::Findings { problems, warnings, .. } = found;
+    // Warnings that are denied are what is wrong; others stand behind it.
+    Err(if problems.is_empty() {
+        Failure::config("validate", warnings)
+    } else {
+        Failure::config("validate", problems).beside(warnings)
+    })
 }
 
 fn act_test(arguments: cli::Test, logs: Logs, environment: Environment) -> Result<(), Failure> {
@@ -396,12 +419,17 @@ fn act_test(arguments: cli::Test, logs: Logs, environment: Environment) -> Resul
 }
 
 fn man(out: Option<PathBuf>) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::of(Code::Failed, "write the manual", error);
     if let Some(folder) = out {
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        return clap_mangen::generate_to(Cli::command(), &folder).map_err(failed);
+        let written = std::fs::create_dir_all(&folder)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder));
+        return written.map_err(|error| {
+            let what = format!("write the manual into `{}`", folder.display());
+            Failure::of(Code::Failed, what, error)
+        });
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|error| Failure::of(Code::Failed, "write the manual", error))?;
     say(&String::from_utf8_lossy(&page))
 }

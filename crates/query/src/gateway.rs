@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use cardlens_engine::history::Files;
 use tokio::sync::{Semaphore, watch};
-use tracing::warn;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 use crate::budget::Limits;
 use crate::front::{Fault, Front, Metrics, Roles, surroundings};
@@ -21,6 +22,9 @@ use crate::{flight_sql, pg};
 
 /// Wait between two attempts to hear of the engines.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Longest time between two lines of the log that say so.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
 
 /// Longest time that the threads for statements may take nothing up: far more than planning within
 /// the limits takes, or a step of a plan.
@@ -65,6 +69,7 @@ pub async fn serve(
     let catalog = Catalog::new(setup.engines.clone()).with_session(config, runtime);
     let catalog = catalog.with_history(setup.history.clone());
     let catalog = Arc::new(catalog);
+    let mut reminder = Reminder::default();
     let front = loop {
         let made = Front::new(
             Arc::clone(&catalog),
@@ -75,7 +80,9 @@ pub async fn serve(
         match made.await {
             Ok(front) => break Arc::new(front),
             Err(Fault { message, .. }) => {
-                warn!(reason = message, "waiting for the engines");
+                if reminder.is_due(Instant::now()) {
+                    warn!(reason = message, "waiting for the engines");
+                }
                 heard(Some(message));
             }
         }
@@ -84,6 +91,9 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     };
+    if reminder.last.is_some() {
+        info!("the engines answer");
+    }
     heard(None);
     let places = Arc::new(Semaphore::new(setup.connections));
     let wire = postgres(&setup, Arc::clone(&front), Arc::clone(&places), stop.clone());
@@ -94,6 +104,26 @@ pub async fn serve(
             "statements have kept every thread busy for {} s without a pause",
             PATIENCE.as_secs()
         ))),
+    }
+}
+
+/// When to say again what has been said: after twice the time each time, up to [`SAID_AGAIN`].
+#[derive(Debug, Default)]
+struct Reminder {
+    /// When it was said last.
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Reminder {
+    /// Whether to say it now, which counts as said.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.last.is_some_and(|last| now < last + self.pause) {
+            return false;
+        }
+        self.last = Some(now);
+        self.pause = (self.pause * 2).clamp(AGAIN * 2, SAID_AGAIN);
+        true
     }
 }
 
@@ -135,4 +165,18 @@ fn listening(listener: &TcpListener) -> io::Result<tokio::net::TcpListener> {
     let listener = listener.try_clone()?;
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_said_at_once_and_then_more_seldom() {
+        let start = Instant::now();
+        let mut reminder = Reminder::default();
+        let due = |second: &u64| reminder.is_due(start + Duration::from_secs(*second));
+        let said: Vec<u64> = (0..150).filter(due).collect();
+        assert_eq!(said, [0, 2, 6, 14, 30, 60, 90, 120]);
+    }
 }

@@ -348,17 +348,20 @@ fn check(
     environment: impl IntoIterator<Item = (String, String)>,
     purpose: Purpose,
 ) -> Result<Config, Vec<Problem>> {
-    let (reader, config) = read(texts, environment, purpose);
+    let (reader, config) = read(texts, environment, purpose)?;
     let problems = reader.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// Reads layered texts; the reader has the faults, and the keys that there are.
+///
+/// # Errors
+/// Faults of syntax, and no others: what seems missing may be in what could not be read.
 fn read(
     texts: Vec<Source>,
     environment: impl IntoIterator<Item = (String, String)>,
     purpose: Purpose,
-) -> (Reader, Config) {
+) -> Result<(Reader, Config), Vec<Problem>> {
     let defaults = Source {
         name: "built-in defaults".to_owned(),
         text: DEFAULT_TOML.to_owned(),
@@ -377,12 +380,17 @@ fn read(
     let reader = Reader::new(sources);
 
     let mut layers: Vec<Table> = Vec::new();
+    let mut legible = true;
     for source in 0..files {
         let (table, problems) = tree::parse(&reader.sources, source);
         layers.push(table);
+        legible &= problems.is_empty();
         for (at, problem) in problems {
             reader.push(at, problem);
         }
+    }
+    if !legible {
+        return Err(reader.into_problems());
     }
     let mut root = Table::new();
     let mut input_defaults = Table::new();
@@ -411,7 +419,7 @@ fn read(
         reader.unknown(layer, 0);
     }
     reader.unknown(&root, files);
-    (reader, config)
+    Ok((reader, config))
 }
 
 /// Gives every input the keys it does not have; where there is none, the defaults stand alone.

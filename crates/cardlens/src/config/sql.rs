@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::reader::{Found, Reader, Section};
+use super::reader::{Found, Section};
 use super::sections::{host_and_port, missing_at, plain_name};
+use super::tree::Place;
 use super::{Purpose, Sql, SqlRole};
 
 /// Groups that may be shown of people are at least this large: cells of 1 to 10 are barred by the
@@ -94,38 +95,43 @@ pub(crate) fn loopback(address: &str) -> bool {
 }
 
 fn roles(section: Section<'_>) -> Vec<SqlRole> {
+    let sections = section.sections("role", "sql.role");
+    if sections.is_empty() {
+        // Read all the same, for the names of its keys.
+        drop(role(section.without_keys("sql.role")));
+    }
     let mut roles: Vec<SqlRole> = Vec::new();
-    for (role, at) in section.sections("role", "sql.role") {
-        let name = role.filled("name");
-        let secret = role.path("secret_file");
-        let mask = role.list("mask").map(|list| list.value).unwrap_or_default();
-        let relations = role.list("relations").map(|list| list.value);
-        let min_group = role.count("min_group", LEAST_GROUP, 1_000_000);
-        let operator = role.flag("operator").unwrap_or_default();
-        let reader: &Reader = role.reader;
-        let (Some(name), Some(secret)) = (&name, &secret) else {
-            // The defaults hold an empty one, for the names of its keys.
-            let default = at.source == 0 && name.is_none() && secret.is_none();
-            if default {
-                continue;
-            }
-            if role.place("name").is_none() || role.place("secret_file").is_none() {
-                reader.fault(at, "a [[sql.role]] needs `name` and `secret_file`");
+    for (section, at) in sections {
+        let Some((named_at, role)) = role(section) else {
+            if section.place("name").is_none() || section.place("secret_file").is_none() {
+                section.reader.fault(at, "a [[sql.role]] needs `name` and `secret_file`");
             }
             continue;
         };
-        if !plain_name(&name.value, 63) || roles.iter().any(|known| known.name == name.value) {
-            let message = format!("`{}` is no name for another role", name.value);
+        if !plain_name(&role.name, 63) || roles.iter().any(|known| known.name == role.name) {
+            let message = format!("`{}` is no name for another role", role.name);
             let suggestion = "at most 63 letters, digits, `.`, `_` and `-`, each once";
-            reader.fault_with(name.at, message, suggestion);
+            section.reader.fault_with(named_at, message, suggestion);
         }
-        let secret_file = secret.value.clone();
-        let mask = mask.into_iter().map(|column| column.value).collect();
-        let named = |list: Vec<Found<String>>| list.into_iter().map(|it| it.value).collect();
-        let (name, relations) = (name.value.clone(), relations.map(named));
-        roles.push(SqlRole { name, secret_file, mask, relations, min_group, operator });
+        roles.push(role);
     }
     roles
+}
+
+/// A role, and where its name stands.
+fn role(section: Section<'_>) -> Option<(Place, SqlRole)> {
+    let name = section.filled("name");
+    let secret_file = section.path("secret_file");
+    let named = |list: Found<Vec<Found<String>>>| {
+        list.value.into_iter().map(|found| found.value).collect::<Vec<_>>()
+    };
+    let mask = section.list("mask").map(named).unwrap_or_default();
+    let relations = section.list("relations").map(named);
+    let min_group = section.count("min_group", LEAST_GROUP, 1_000_000);
+    let operator = section.flag("operator").unwrap_or_default();
+    let (name, secret_file) = (name?, secret_file?.value);
+    let role = SqlRole { name: name.value, secret_file, mask, relations, min_group, operator };
+    Some((name.at, role))
 }
 
 fn tls(root: Section<'_>) -> Option<(std::path::PathBuf, std::path::PathBuf)> {

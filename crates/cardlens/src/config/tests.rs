@@ -17,20 +17,25 @@ fn keys_of_defaults() -> BTreeSet<String> {
     let mut table = String::new();
     let mut keys = BTreeSet::new();
     for line in DEFAULT_TOML.lines() {
-        if let Some(header) = line.strip_prefix('[') {
-            table = format!("{}.", header.trim_matches(['[', ']']));
-        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
-            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        {
+        let bare = line.trim_start_matches("# ");
+        if bare.starts_with('[') && bare.ends_with(']') {
+            table = format!("{}.", bare.trim_matches(['[', ']']));
+        } else if let Some(key) = key_of(bare) {
             keys.insert(format!("{table}{key}"));
         }
     }
     keys
 }
 
+/// The key that a line sets.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once(" = ")?;
+    key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(key)
+}
+
 #[test]
 fn defaults_hold_every_key_and_no_other() {
-    let (reader, config) = read(Vec::new(), [], Purpose::Local);
+    let (reader, config) = read(Vec::new(), [], Purpose::Local).unwrap();
     let known: BTreeSet<String> = reader.keys().into_iter().collect();
     assert_eq!(reader.into_problems(), []);
     assert_eq!(keys_of_defaults(), known);
@@ -39,6 +44,42 @@ fn defaults_hold_every_key_and_no_other() {
     assert_eq!(config.privacy.withhold.len(), 33);
     assert!(!config.time.max_future_given);
     assert_eq!(config.http_engine.as_deref(), Some("127.0.0.1:8080"));
+}
+
+#[test]
+fn copies_of_the_defaults_are_valid_once_they_are_filled_in() {
+    let valid = |text: &str, purpose| {
+        let checked = check(vec![source("copy.toml", text)], [], purpose);
+        checked.unwrap_or_else(|problems| panic!("{problems:#?}"))
+    };
+    let uncommented = |text: String, key: &str| {
+        let commented = format!("# {key} = ");
+        assert_eq!(text.matches(&commented).count(), 1, "{key}");
+        text.replace(&commented, &format!("{key} = "))
+    };
+    let filled = uncommented(DEFAULT_TOML.to_owned(), "bootstrap_servers");
+    let filled = uncommented(filled, "topic");
+    let config = valid(&filled, Purpose::Run);
+    assert_eq!(config.input.topic.as_deref(), Some("card.transactions"));
+    assert_eq!((config.sql.roles.len(), config.sql.loopback_without_password), (0, true));
+    let engines = filled.replace("\nengines = []", "\nengines = [\"127.0.0.1:32011\"]");
+    assert_eq!(valid(&engines, Purpose::Gateway).sql.engines, ["127.0.0.1:32011"]);
+
+    // Every example at once.
+    let lines = DEFAULT_TOML.lines().map(|line| match line.strip_prefix("# ") {
+        Some(bare) if key_of(bare).is_some() || bare == "[[sql.role]]" => bare,
+        _ => line,
+    });
+    let config = valid(&lines.collect::<Vec<_>>().join("\n"), Purpose::Run);
+    assert_eq!(config.sql.roles[0].min_group, Some(11));
+}
+
+#[test]
+fn a_fault_of_syntax_is_told_of_alone() {
+    let broken = source("a.toml", "[time]\nsettle = \"x\"\n[kafka]\nbootstrap_servers = \"a:1\n");
+    let problems = check(vec![broken], [], Purpose::Run).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["a.toml:4:25: invalid basic string, expected `\"`"]);
 }
 
 #[test]

@@ -51,6 +51,17 @@ pub struct Files {
 /// # Errors
 /// Every fault of the files, up to a bound, each with its line.
 pub fn evaluate(files: &Files, at: &[Day]) -> Result<Report, Vec<Problem>> {
+    // Before anything is read, so that all that are missing are named at once.
+    let Files { changes, truth, customers, events, map } = files;
+    let named = [Some(map), Some(customers), Some(truth), events.as_ref(), Some(changes)];
+    let unread = |path: &PathBuf| {
+        let error = std::fs::metadata(path).err()?;
+        Some(fault(path, 0, format!("read the file: {error}")))
+    };
+    let unread: Vec<Problem> = named.into_iter().flatten().filter_map(unread).collect();
+    if !unread.is_empty() {
+        return Err(unread);
+    }
     let labels = labels::Labels::read(files)?;
     let history = changes::History::read(&files.changes, &labels)?;
     let mut dates = if at.is_empty() { month_ends(&labels, &history) } else { at.to_vec() };

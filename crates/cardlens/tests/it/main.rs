@@ -67,7 +67,20 @@ fn exit_codes_say_what_kind_of_failure_it_is() {
     check(&["backtest", "--from", &unnamed, "--out", &out], &[], 65, known);
     assert!(!folder.0.join("out").exists());
     let eval = ["eval", "--changes", "c", "--truth", "t", "--customers", "u", "--map", "m"];
-    check(&eval, &[], 65, "m: read the file: No such file");
+    for missing in ["c", "t", "u", "m"] {
+        check(&eval, &[], 65, &format!("  {missing}: read the file: No such file"));
+    }
+    let inside = format!("{unnamed}/pages");
+    let message = format!("failed to write the manual into `{inside}`: ");
+    check(&["man", "--out", &inside], &[], 1, &message);
+}
+
+#[test]
+fn what_all_verbs_have_stands_apart_in_their_help() {
+    let help = check(&["eval", "--help"], &[], 0, "");
+    let (own, logging) = help.split_once("\nLogging:\n").unwrap();
+    assert!(own.contains("--json") && !own.contains("--log-format"), "{help}");
+    assert!(logging.contains("--log-format") && logging.contains("--quiet"), "{help}");
 }
 
 #[test]
@@ -80,6 +93,15 @@ fn a_taken_port_is_unavailable() {
         ("CARDLENS__INPUT__0__TOPIC", "card.transactions"),
     ];
     let message = format!("failed to start: listen on `{address}` (`http.engine`)");
+    check(&["run"], &variables, 69, &message);
+    let variables = [
+        ("CARDLENS__HTTP__ENGINE", ""),
+        ("CARDLENS__SCAN__LISTEN", address.as_str()),
+        variables[1],
+        variables[2],
+    ];
+    let message =
+        format!("failed to start: listen on `{address}` (`scan.listen`): Address already");
     check(&["run"], &variables, 69, &message);
 }
 
@@ -140,6 +162,34 @@ fn validate_finds_faults_of_configuration_and_rules_at_once() {
     let secret = [("CARDLENS__KAFKA__SASL_PASSWORD_FILE", "none.secret")];
     check(&["validate"], &secret, 78, "none.secret: read the SASL password");
     check(&["validate", "--no-environment"], &secret, 0, "");
+
+    // Of what cannot be checked nothing is said, and warnings come after what is wrong.
+    let missing = cardlens(&["validate", "none.toml"], &[]);
+    let error = text(&missing.stderr);
+    assert_eq!((missing.status.code(), text(&missing.stdout)), (Some(78), String::new()));
+    assert!(error.starts_with("failed to validate\n  none.toml: read the file: "), "{error}");
+    assert!(!error.contains("warning"), "{error}");
+    let both = [open[0], secret[0]];
+    let told = "\n  none.secret: read the SASL password: No such file or directory (os error 2)\n  \
+                warning: ";
+    assert_eq!(check(&["validate"], &both, 78, told), "");
+}
+
+#[test]
+fn a_way_around_the_roles_is_warned_of() {
+    let folder = Folder::new("around");
+    let role = "[[sql.role]]\nname = \"a\"\nsecret_file = \"a\"\n";
+    let needed = "[kafka]\nbootstrap_servers = \"a:1\"\n[[input]]\ntopic = \"t\"\n";
+    let open = "[sql]\nloopback_without_password = true\n";
+    let warning = "warning: configuration: `sql.loopback_without_password` is a way around";
+    let around = folder.write("around.toml", &format!("{needed}{open}{role}"));
+    let said = check(&["validate", &around, "--no-environment"], &[], 0, "");
+    assert!(said.contains(warning), "{said}");
+    for text in [open, role] {
+        let file = folder.write("one.toml", &format!("{needed}{text}"));
+        let said = check(&["validate", &file, "--no-environment"], &[], 0, "");
+        assert!(!said.contains(warning), "{said}");
+    }
 }
 
 /// A rejected record goes to a file with its reason, and with its text unless a card number is in it.
@@ -164,7 +214,10 @@ fn rejected_records_leave_no_card_number() {
     ];
     let file = folder.write("in.jsonl", &records.concat());
     let out = folder.0.join("out");
-    check(&["backtest", "--from", &file, "--out", &out.display().to_string()], &[], 0, "");
+    let to = out.display().to_string();
+    let said = check(&["backtest", "--from", &file, "--out", &to], &[], 0, "");
+    let told = "rejected: 3 bad_amount, 2 bad_type, 1 amount_overflow; each is in ";
+    assert!(said.contains(&format!("{told}{to}/rejected.jsonl\n")), "{said}");
     let rejected = std::fs::read_to_string(out.join("rejected.jsonl")).unwrap();
     for written in ["4111111111111111", "4111-1111", "0034111"] {
         assert!(!rejected.contains(written), "{rejected}");
@@ -180,6 +233,13 @@ fn rejected_records_leave_no_card_number() {
         assert!(line["original"].is_null(), "{line}");
         assert!(line["message"].as_str().unwrap().contains("the original is left out"), "{line}");
     }
+    // Of a file without any record that is accepted there is no result.
+    let wrong = folder.write("wrong.jsonl", &records[1].repeat(3));
+    let message = "failed to use any record: every record is rejected: 3 bad_amount; see `";
+    let said = check(&["backtest", "--from", &wrong, "--out", &to], &[], 65, message);
+    assert!(said.contains(": 0 changes, 3 rejected, in "), "{said}");
+    let empty = folder.write("empty.jsonl", "");
+    check(&["backtest", "--from", &empty, "--out", &to], &[], 0, "");
 }
 
 const RULES: &str = r#"version = 1

@@ -1,4 +1,4 @@
-//! Statements that run on this gateway, and the last that ended.
+//! Statements of this gateway that have not ended, and the last that have.
 //!
 //! A statement is listed from when it comes, and told of as ended when its rows were read, it failed,
 //! or whoever asked has gone. Bounded: what runs by the limits of statements and sessions, what has
@@ -72,7 +72,7 @@ impl Activity {
             protocol: caller.protocol.name(),
             application,
             client: caller.client.clone(),
-            state: "waiting",
+            state: Phase::Waiting.name(),
             started_at: self.0.clock.now_ms(),
             duration: Duration::ZERO,
             row_count: 0,
@@ -101,7 +101,7 @@ impl Activity {
     }
 }
 
-/// A statement that is told of as running, until this is dropped at the latest.
+/// A statement that is told of as not ended, until this is dropped at the latest.
 #[derive(Debug)]
 pub(super) struct Listed {
     activity: Activity,
@@ -109,11 +109,32 @@ pub(super) struct Listed {
     read: Arc<AtomicU64>,
 }
 
+/// What a statement is doing that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Others have all the turns.
+    Waiting,
+    /// It has its turn.
+    Running,
+    /// It has none, and needs none until its rows are taken up.
+    Paused,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 impl Listed {
-    /// Its turn has come.
-    pub(super) fn runs(&self) {
+    /// What it does from now on.
+    pub(super) fn does(&self, phase: Phase) {
         if let Some(running) = self.activity.lock().running.get_mut(&self.number) {
-            running.row.state = "running";
+            running.row.state = phase.name();
         }
     }
 
@@ -175,9 +196,11 @@ mod tests {
         let first = activity.begin(&one, &cut("select 1"));
         let second = activity.begin(&other, &cut("select 2"));
         assert_eq!(states(&activity, &one.role), [("one".to_owned(), "waiting", 0)]);
-        first.runs();
+        first.does(Phase::Running);
         first.read(5);
         assert_eq!(states(&activity, &one.role), [("one".to_owned(), "running", 5)]);
+        first.does(Phase::Paused);
+        assert_eq!(states(&activity, &one.role), [("one".to_owned(), "paused", 5)]);
         second.failed(&Fault::limit("too much"));
         first.end(Outcome::Answered, None);
         first.failed(&Fault::new(State::Internal, "too late to say so"));

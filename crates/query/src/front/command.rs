@@ -5,6 +5,7 @@
 //! some that no parser for data definition knows. What is not in this list is refused: the server
 //! is read-only.
 
+use cardlens_lens::nearest;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::words::{Words, syntax, text};
@@ -111,7 +112,8 @@ pub enum CopyFormat {
 /// Tells what a statement asks for.
 ///
 /// # Errors
-/// A statement that writes, or the words of a session in a form that is not known.
+/// A statement that writes, a first word that begins none, or the words of a session in a form that
+/// is not known.
 pub fn command(tokens: &[Token]) -> Result<Command, Fault> {
     let whole = || text(tokens);
     let mut words = Words::new(tokens);
@@ -161,7 +163,54 @@ pub fn command(tokens: &[Token]) -> Result<Command, Fault> {
             words.eat("prepare");
             Ok(Command::Deallocate(words.name_or_all()?))
         }
-        other => Err(read_only(other)),
+        other => Err(no_query(other)),
+    }
+}
+
+/// First words of the statements of PostgreSQL that change something.
+const WRITES: [&str; 25] = [
+    "alter",
+    "analyze",
+    "call",
+    "checkpoint",
+    "cluster",
+    "comment",
+    "create",
+    "delete",
+    "do",
+    "drop",
+    "grant",
+    "import",
+    "insert",
+    "listen",
+    "load",
+    "merge",
+    "notify",
+    "reassign",
+    "refresh",
+    "reindex",
+    "revoke",
+    "security",
+    "truncate",
+    "update",
+    "vacuum",
+];
+
+/// First words that begin a statement here, for those that are misspelt.
+const READS: [&str; 12] = [
+    "select", "with", "values", "table", "explain", "set", "show", "begin", "commit", "rollback",
+    "declare", "fetch",
+];
+
+/// What is said of a word that begins no query.
+fn no_query(word: &str) -> Fault {
+    if WRITES.contains(&word) {
+        return read_only(word);
+    }
+    let fault = syntax(format!("syntax error at or near \"{word}\""));
+    match nearest(word, READS.into_iter().chain(WRITES)) {
+        Some(meant) => fault.hint(format!("did you mean {}?", meant.to_ascii_uppercase())),
+        None => fault,
     }
 }
 
@@ -183,7 +232,7 @@ fn explain(tokens: &[Token]) -> Result<Command, Fault> {
             Token::Word(word) if depth == 0 => match word.value.to_ascii_lowercase().as_str() {
                 "select" | "with" | "values" | "table" => return Ok(Command::Query(text(tokens))),
                 "analyze" | "verbose" | "format" | "tree" | "indent" | "pgjson" | "graphviz" => {}
-                other => return Err(read_only(other)),
+                other => return Err(no_query(other)),
             },
             _ => {}
         }
@@ -487,8 +536,23 @@ mod tests {
             "SET TRANSACTION READ WRITE",
             "DO $$ begin end $$",
             "VACUUM",
+            "LOCK TABLE a",
         ] {
             assert_eq!(read(sql).unwrap_err().state, State::ReadOnly, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_misspelt_is_no_attempt_to_write() {
+        for (sql, word, hint) in [
+            ("selct 1", "selct", Some("did you mean SELECT?")),
+            ("EXPLAIN Selct 1", "selct", Some("did you mean SELECT?")),
+            ("udpate a set b = 1", "udpate", Some("did you mean UPDATE?")),
+            ("hello", "hello", None),
+        ] {
+            let fault = read(sql).unwrap_err();
+            assert_eq!((fault.state, fault.hint.as_deref()), (State::SyntaxError, hint), "{sql}");
+            assert_eq!(fault.message, format!("syntax error at or near \"{word}\""));
         }
     }
 

@@ -16,6 +16,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::activity::Phase;
 use super::metrics::Measured;
 use super::queue::{Queue, Turn};
 use super::{Fault, State};
@@ -182,7 +183,7 @@ impl Handover {
     /// Hands the last thing over, of a statement that holds nothing any longer, and watches over
     /// what lies here until it was taken up.
     pub(super) async fn give_last(&self, message: Message) {
-        self.lock().turn = None;
+        self.lock().give_back();
         self.put(message);
         loop {
             if self.lock().messages.is_empty() || !self.pause().await {
@@ -203,11 +204,13 @@ impl Handover {
     fn goes_on(&self) -> bool {
         let mut kept = self.lock();
         if kept.messages.len() >= AHEAD {
-            kept.turn = None;
+            kept.give_back();
             return false;
         }
-        if kept.turn.is_none() {
-            kept.turn = self.queue.at_once();
+        if kept.turn.is_none()
+            && let Some(turn) = self.queue.at_once()
+        {
+            kept.go_on(turn);
         }
         kept.turn.is_some()
     }
@@ -267,6 +270,9 @@ impl Handover {
                 if kept.over {
                     return Ok(None);
                 }
+                if kept.turn.is_none() {
+                    kept.measured.does(Phase::Waiting);
+                }
                 kept.turn.is_some()
             };
             tokio::select! {
@@ -281,7 +287,7 @@ impl Handover {
     fn turn(&self, turn: Turn) {
         let mut kept = self.lock();
         if !kept.over && kept.turn.is_none() {
-            kept.turn = Some(turn);
+            kept.go_on(turn);
         }
         drop(kept);
         self.taken.notify_one();
@@ -327,6 +333,18 @@ impl Handover {
 }
 
 impl Kept {
+    /// Gives the turn back, if the statement has it.
+    fn give_back(&mut self) {
+        if self.turn.take().is_some() {
+            self.measured.does(Phase::Paused);
+        }
+    }
+
+    fn go_on(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+        self.measured.does(Phase::Running);
+    }
+
     /// A message as it is taken up; what is left of it stays here.
     fn first(&mut self, message: Message, most: usize) -> Taken {
         let Message::Rows(part) = message else { return Taken::Other(message) };

@@ -4,7 +4,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 use tokio::time::Instant;
 
-use super::activity::Listed;
+use super::activity::{Listed, Phase};
 use super::{Fault, State};
 
 /// Buckets for the time of a statement, in seconds.
@@ -144,7 +144,7 @@ impl Metrics {
     /// A statement that runs from now on.
     pub(super) fn begin(&self, protocol: Protocol, listed: Listed) -> Measured {
         self.in_flight.with_label_values(&[protocol.name()]).inc();
-        listed.runs();
+        listed.does(Phase::Running);
         Measured { metrics: self.clone(), protocol, listed, since: Instant::now(), ended: false }
     }
 
@@ -165,6 +165,11 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// What it does from now on.
+    pub(super) fn does(&self, phase: Phase) {
+        self.listed.does(phase);
+    }
+
     /// So many rows were read by now.
     pub(super) fn read(&self, rows: u64) {
         self.listed.read(rows);

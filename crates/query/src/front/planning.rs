@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cardlens_lens::nearest;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::execution::context::SQLOptions;
@@ -21,7 +22,7 @@ use super::handover::{Counter, Handover, Message};
 use super::metrics::Protocol;
 use super::parameters::{Parameter, parameters, written};
 use super::rows::Rows;
-use super::{Fault, Front, Role, State, known};
+use super::{DATABASE, Fault, Front, Role, State, known};
 use crate::budget::functions::Functions;
 use crate::budget::groups::Groups;
 use crate::budget::guard::{Stop, watch};
@@ -230,13 +231,32 @@ impl Planner {
 }
 
 async fn plan(state: &SessionState, ast: &Ast) -> Result<LogicalPlan, Fault> {
-    let plan = state.statement_to_plan(Parsed::Statement(Box::new(ast.clone()))).await?;
+    let plan = state.statement_to_plan(Parsed::Statement(Box::new(ast.clone()))).await;
+    let plan = plan.map_err(|error| meant(state, Fault::from(error)))?;
     let allowed =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     allowed
         .verify_plan(&plan)
         .map_err(|error| Fault::new(State::ReadOnly, Fault::from(error).message))?;
     Ok(plan)
+}
+
+/// Names the relation that somebody probably meant by one that is not there, if they may read it.
+fn meant(state: &SessionState, fault: Fault) -> Fault {
+    // As in: table 'cardlens.public.custmers' not found
+    let path = fault.message.split('\'').nth(1).filter(|_| fault.state == State::NoTable);
+    let asked = path.and_then(|path| path.rsplit('.').next());
+    let (Some(asked), Some(catalog)) = (asked, state.catalog_list().catalog(DATABASE)) else {
+        return fault;
+    };
+    let names =
+        ["public", "ops"].map(|name| catalog.schema(name).map(|schema| schema.table_names()));
+    let [public, ops] = names.map(Option::unwrap_or_default);
+    let all = public.iter().chain(&ops).map(String::as_str);
+    let Some(found) = nearest(asked, all) else { return fault };
+    let schema = if public.iter().any(|name| name == found) { "" } else { "ops." };
+    let hint = format!("did you mean {schema}{found}?");
+    fault.hint(hint)
 }
 
 async fn physical(

@@ -49,8 +49,9 @@ pub(super) const QUERIES: &[(&str, &str)] = &[
     ("client", "Address of the client."),
     (
         "state",
-        "waiting or running; answered, failed, refused, canceled, killed (by time or memory), \
-         slow_client or abandoned (by its client) when it has ended.",
+        "waiting (for its turn), running, or paused (until its rows are taken up); answered, \
+         failed, refused, canceled, killed (by time or memory), slow_client or abandoned (by its \
+         client) when it has ended.",
     ),
     ("started_at", "When it came."),
     ("duration_ms", "Milliseconds since then, or until it ended, the wait for its turn included."),

@@ -211,16 +211,7 @@ impl Shape {
                     primary.iter().map(|need| need.and_then(|need| meaning.needs.get(need)));
                 Arc::new(names.collect::<StringArray>())
             }
-            Self::PrimarySince => {
-                let primary = primary(batch, meaning)?;
-                let mut days = Vec::with_capacity(rows);
-                for (row, need) in primary.into_iter().enumerate() {
-                    let since =
-                        need.map(|need| ints(batch, &format!("since_{}", meaning.needs[need])));
-                    days.push(since.transpose()?.and_then(|since| day(since.value(row))));
-                }
-                Arc::new(Date32Array::from(days))
-            }
+            Self::PrimarySince => primary_since(batch, meaning)?,
             Self::NearestExit => exits::array(batch, known)?,
             Self::Unknown(_) => {
                 let exponent = meaning.description.currency_exponent;
@@ -259,6 +250,16 @@ impl Shape {
             }
         })
     }
+}
+
+/// Since when each customer has the primary need.
+fn primary_since(batch: &RecordBatch, meaning: &Meaning) -> Result<ArrayRef> {
+    let mut days = Vec::with_capacity(batch.num_rows());
+    for (row, need) in primary(batch, meaning)?.into_iter().enumerate() {
+        let since = need.map(|need| ints(batch, &format!("since_{}", meaning.needs[need])));
+        days.push(since.transpose()?.and_then(|since| day(since.value(row))));
+    }
+    Ok(Arc::new(Date32Array::from(days)))
 }
 
 /// A stored column by itself.

@@ -1,6 +1,7 @@
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::{Catalog, Fixed};
+use crate::front::{Fault, State};
 
 async fn ask(catalog: &Catalog, sql: &str) -> String {
     let statement = catalog.statement().await.unwrap();
@@ -55,4 +56,20 @@ async fn functions_answer() {
     let statement = catalog.statement().await.unwrap();
     let error = statement.context().sql("SELECT * FROM preview_rule('nosuch > 1')").await;
     assert!(error.unwrap_err().to_string().contains("nosuch"));
+}
+
+#[tokio::test]
+async fn the_past_is_not_there_without_a_history() {
+    let statement = catalog().statement().await.unwrap();
+    for call in [
+        "customers_as_of('2026-02-10')",
+        "features_as_of('2026-02-10')",
+        "explain_customer('C00007', '2026-02-10')",
+    ] {
+        let planned = statement.context().sql(&format!("SELECT * FROM {call}")).await;
+        let fault = Fault::from(planned.unwrap_err());
+        assert_eq!(fault.state, State::NotSupported, "{call}");
+        let message = "reads [history], which is not enabled";
+        assert!(fault.message.ends_with(message), "{fault}");
+    }
 }

@@ -220,7 +220,9 @@ fn refusals_have_their_codes() {
     psql.fails("copy customers from stdin", "25006");
     psql.fails("select * from no_such_table", "42P01");
     psql.fails("select no_such_column from customers", "42703");
+    psql.fails("select * from partitions", "HINT:  did you mean ops.partitions?");
     psql.fails("select from where where", "42601");
+    psql.fails("selct 1", "42601");
     psql.fails("select no_such(1)", "42883");
     psql.fails("set no_such to 1", "42704");
     psql.fails("begin; select nothing; select 1", "42703");

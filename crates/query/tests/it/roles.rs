@@ -154,6 +154,15 @@ async fn a_role_reads_the_relations_that_it_was_given() {
         let fault = ask(&front, &board, sql).await.err().unwrap_or_else(|| panic!("{sql}"));
         assert_eq!(fault.state, State::NotAllowed, "{sql}: {fault}");
     }
-    let fault = ask(&front, &board, "select * from nothing").await.unwrap_err();
-    assert_eq!(fault.state, State::NoTable, "{fault}");
+    // What is not there is told apart, and only what may be read is offered instead.
+    for (role, name, hint) in [
+        (&board, "segmnts", Some("did you mean segments?")),
+        (&board, "custmers", None),
+        (&everything(), "custmers", Some("did you mean customers?")),
+        (&everything(), "public.partitions", Some("did you mean ops.partitions?")),
+        (&everything(), "nothing", None),
+    ] {
+        let fault = ask(&front, role, &format!("select * from {name}")).await.unwrap_err();
+        assert_eq!((fault.state, fault.hint.as_deref()), (State::NoTable, hint), "{name}: {fault}");
+    }
 }

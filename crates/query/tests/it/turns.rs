@@ -50,6 +50,11 @@ async fn a_statement_that_nobody_reads_gives_its_turn_back() {
         unread.push(begin(&front, &somebody, MANY).await.unwrap());
     }
     ask(&front, &everything(), "select count(*) from customers").await.unwrap();
+    let told = "select count(*) as n from ops.queries where state = 'paused'";
+    let started = Instant::now();
+    while !ask(&front, &everything(), told).await.unwrap().contains("| 5 |") {
+        assert!(started.elapsed() < WAIT, "not told of");
+    }
     for rows in unread {
         assert_eq!(count(rows).await, COUNT);
     }

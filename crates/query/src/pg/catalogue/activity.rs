@@ -1,7 +1,7 @@
 //! `pg_stat_activity`: a view of `ops.queries` for clients that know no other.
 //!
-//! PostgreSQL's has a row a connection; this one has a row a statement that runs or waits for its
-//! turn, and none for connections that do nothing.
+//! PostgreSQL's has a row a connection; this one has a row a statement that has not ended, and none
+//! for connections that do nothing.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ fn view(queries: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
         ("backend_type", Ok(lit("client backend"))),
     ];
     let shown = columns.into_iter().map(|(name, value)| Ok(value?.alias(name)));
-    let runs = of("state").in_list(vec![lit("waiting"), lit("running")], false);
+    let runs = of("state").in_list(vec![lit("waiting"), lit("running"), lit("paused")], false);
     let plan = LogicalPlanBuilder::scan("queries", provider_as_source(queries), None)?
         .filter(runs)?
         .project(shown.collect::<Result<Vec<_>>>()?)?

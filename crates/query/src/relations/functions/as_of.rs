@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cardlens_model::Day;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::plan_err;
+use datafusion::common::{not_impl_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
@@ -39,7 +39,7 @@ impl TableFunctionImpl for AsOf {
             return plan_err!("{}() takes one constant day, such as '2026-06-30'", self.name);
         };
         let Some(files) = self.picture.history.clone() else {
-            return plan_err!("{}() reads the history, and [history] is not enabled", self.name);
+            return not_impl_err!("{}() reads [history], which is not enabled", self.name);
         };
         let (picture, source) = (Arc::clone(&self.picture), Source::Profiles(day));
         let schema = Arc::new(Schema::new((self.columns)(&self.picture)));

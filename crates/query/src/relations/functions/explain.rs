@@ -17,7 +17,7 @@ use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Field, Float64Type, Int32Type, Schema, SchemaRef,
 };
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::plan_err;
+use datafusion::common::{not_impl_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::Expr;
@@ -153,7 +153,7 @@ async fn explain(picture: &Picture, customer: String) -> Result<RecordBatch> {
 /// What the history has of a day: where customers stood, and the figures that the rules read.
 fn past(picture: &Arc<Picture>, day: Day) -> Result<PastTable> {
     let Some(files) = picture.history.clone() else {
-        return plan_err!("explain_customer() of a day reads [history], which is not enabled");
+        return not_impl_err!("explain_customer() of a day reads [history], which is not enabled");
     };
     let description = &picture.known.meaning.description;
     let mut fields = as_of::customers(picture);
