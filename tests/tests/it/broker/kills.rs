@@ -107,6 +107,7 @@ impl Scene<'_> {
                 let part = every.mul_f64(0.001) * u32::try_from(dice.below(500)).unwrap();
                 pause(every.mul_f64(0.5) + part);
                 if round + 1 == kills {
+                    self.await_commit();
                     instances.iter_mut().for_each(Instance::kill);
                     self.check_at_rest();
                     instances.iter_mut().for_each(Instance::spawn);
@@ -119,6 +120,16 @@ impl Scene<'_> {
             }
             producing.join().unwrap();
         });
+    }
+
+    /// Waits for a first commit: on a busy machine the instances may have been starting all along.
+    fn await_commit(&self) {
+        let partitions = i32::try_from(PARTITIONS).unwrap();
+        let started = now();
+        while committed(self.broker, GROUP, "cards", partitions).iter().all(|it| it.offset <= 0) {
+            assert!(started.elapsed() < SETTLE, "nothing was committed");
+            pause(Duration::from_millis(200));
+        }
     }
 
     /// With nobody at work: what is published is where the published changes lead, and in each
