@@ -31,7 +31,7 @@ pub enum Command {
     Reset(String),
     /// `DISCARD ALL`.
     DiscardAll,
-    /// `DISCARD PLANS` and the like, `LISTEN`, `UNLISTEN`: answered, with nothing to do.
+    /// `DISCARD PLANS` and the like, `UNLISTEN`: answered, with nothing to do.
     Nothing(&'static str),
     /// BEGIN, START TRANSACTION.
     Begin,
@@ -168,7 +168,7 @@ pub fn command(tokens: &[Token]) -> Result<Command, Fault> {
 }
 
 /// First words of the statements of PostgreSQL that change something.
-const WRITES: [&str; 25] = [
+const WRITES: [&str; 23] = [
     "alter",
     "analyze",
     "call",
@@ -182,10 +182,8 @@ const WRITES: [&str; 25] = [
     "grant",
     "import",
     "insert",
-    "listen",
     "load",
     "merge",
-    "notify",
     "reassign",
     "refresh",
     "reindex",
